@@ -1,0 +1,47 @@
+"""The one tree of errors: everything a user can cause derives from `NasError`."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+
+
+class NasError(Exception):
+    """A mistake that the person at the keyboard can mend; anything else that escapes is a bug of ours."""
+
+
+class BlockError(NasError):
+    """A component cannot be built as asked."""
+
+
+class SpaceError(NasError):
+    """A search space file is wrong."""
+
+
+class DataError(NasError):
+    """A data set is missing or not as described."""
+
+
+class RunError(NasError):
+    """A sweep cannot start or go on."""
+
+
+class StoreError(NasError):
+    """The results cannot be read or written."""
+
+
+class QueryError(NasError):
+    """A question to the store makes no sense."""
+
+
+def law(subject: str, needs: str, got: Mapping[str, object], remedy: str) -> str:
+    """Word an error the way all of ours are: `<Subject> needs <law>: got <name=value, ...>. <Remedy>.`"""
+    found = ", ".join(f"{name}={value!r}" for name, value in got.items())
+    return f"{subject} needs {needs}: got {found}. {remedy.rstrip('.')}."
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Say which known name was probably meant, or list them all when none is near."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    return f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(names) or 'none'}."

@@ -1,0 +1,68 @@
+"""The value that flows through a network, and its declared twin that is known before any tensor exists."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple, Protocol
+
+from torch import Tensor
+
+
+class FeatureMap(NamedTuple):
+    """Channels and stride of a map. Never height or width: some strides floor, some ceil."""
+
+    channels: int
+    stride: int
+
+
+class Shapes(NamedTuple):
+    """What a stage is told about the `Features` it will get.
+
+    Args:
+        size: height and width of the image. [px]
+        classes: how many classes the logits have. [count]
+        image_channels: 1 (grey), 3 (RGB) or 4 (RGB and one more). [count]
+        align_corners: how every resize in the network maps corners.
+        pyramid: fine to coarse.
+        guide: what a context wrote for the align to read.
+        map: the one map, after the align.
+        coarse: how many coarse logits there are for the loss to supervise. [count]
+        taps: by-products that cost nothing; read by losses only.
+    """
+
+    size: tuple[int, int]
+    classes: int
+    image_channels: int = 3
+    align_corners: bool = False
+    pyramid: tuple[FeatureMap, ...] = ()
+    guide: tuple[FeatureMap, ...] = ()
+    map: FeatureMap | None = None
+    coarse: int = 0
+    taps: Mapping[str, FeatureMap] = MappingProxyType({})
+
+
+class Features(NamedTuple):
+    """What flows: each stage returns `f._replace(...)`; nothing is stashed on a module.
+
+    Shape:
+        image: (N, image_channels, H, W), values in [0, 1]
+        pyramid, guide, map: (N, channels, ~H / stride, ~W / stride)
+        coarse, logits: (N, classes, h, w)
+    """
+
+    image: Tensor
+    pyramid: tuple[Tensor, ...] = ()
+    guide: tuple[Tensor, ...] = ()
+    map: Tensor | None = None
+    coarse: tuple[Tensor, ...] = ()
+    logits: Tensor | None = None
+    taps: Mapping[str, Tensor] = MappingProxyType({})
+
+
+class Stage(Protocol):
+    """A slot's promise: `__init__(source: Shapes, *, ...)`, a declared `out`, and Features to Features."""
+
+    out: Shapes
+
+    def __call__(self, f: Features, /) -> Features: ...

@@ -1,0 +1,45 @@
+"""The command `nas`: each verb parses, calls and renders; nothing heavy is imported before a verb needs it."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from blocks.errors import NasError
+from nas.cli import blocks, cost, listings, space, sweep
+
+app = typer.Typer(
+    name="nas",
+    help="Architecture search and ablation for semantic segmentation.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for command in (
+    sweep.sweep,
+    space.space,
+    cost.cost,
+    blocks.blocks,
+    listings.studies,
+    listings.trials,
+    listings.front,
+    listings.show,
+):
+    app.command()(command)
+
+
+def main() -> None:
+    """Run the command line. Exit codes: 0 done, 1 nothing finished, 2 the user's mistake, 130 interrupted."""
+    try:
+        app()
+    except NasError as error:
+        print(f"nas: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        # `nas trials | head` closes our output early; that is no error.
+        sys.stderr.close()
+        sys.exit(0)

@@ -1,0 +1,1 @@
+"""Carries a trial out: data, recipe, and the runners that schedule it."""

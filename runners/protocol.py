@@ -1,0 +1,282 @@
+"""What is handed over between those who choose, those who run and those who remember. No torch is imported here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+from typing import Protocol as Interface
+
+from blocks.architecture import Architecture, Component, canonical_json, fingerprint
+from blocks.options import Range, Value, When
+
+Keep = Literal["front", "last", "all", "none"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Training:
+    """The recipe as a value; these names, bounds and defaults are the `training:` section of a space.
+
+    Args:
+        epochs: passes over the training images. [count]
+        batch: images per step. [count]
+        optimizer: the update rule; AdamW's betas are torch's own.
+        learning_rate: its peak.
+        weight_decay: decoupled for AdamW, L2 for SGD; norms and biases are exempt.
+        momentum: of SGD.
+        schedule: of the learning rate, stepped every iteration.
+        warmup: linear rise at the start. [share of all steps]
+        power: of the polynomial decay.
+        clip: largest gradient norm; 0 does not clip.
+        ema: decay of the averaged weights that are evaluated; 0 does not average.
+        precision: of the forward pass under autocast; float16 scales the loss.
+        scale: random resize, relative to the training size. [low, high]
+        flip: probability of a horizontal flip.
+        jitter: strength of brightness, contrast and saturation jitter; 0 is none.
+        class_weights: `inverse_log` weighs a class by 1 / ln(1.02 + its share of the pixels) (ENet).
+    """
+
+    epochs: Annotated[int, Range(1, 100_000)] = 20
+    batch: Annotated[int, Range(1, 65_536)] = 8
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    learning_rate: Annotated[float, Range(1e-8, 100.0)] = 1e-3
+    weight_decay: Annotated[float, Range(0.0, 10.0)] = 0.01
+    momentum: Annotated[float, Range(0.0, 0.9999), When("optimizer", "sgd")] = 0.9
+    schedule: Literal["one_cycle", "cosine", "poly", "constant"] = "one_cycle"
+    warmup: Annotated[float, Range(0.0, 0.9)] = 0.1
+    power: Annotated[float, Range(0.1, 10.0), When("schedule", "poly")] = 0.9
+    clip: Annotated[float, Range(0.0, 1e6)] = 1.0
+    ema: Annotated[float, Range(0.0, 0.99999)] = 0.0
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    scale: Annotated[tuple[float, float], Range(0.1, 10.0)] = (0.5, 2.0)
+    flip: Annotated[float, Range(0.0, 1.0)] = 0.5
+    jitter: Annotated[float, Range(0.0, 1.0)] = 0.4
+    class_weights: Literal["none", "inverse_log"] = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Protocol:
+    """Everything besides the architecture and the seed that changes a result. No path, device or worker count.
+
+    Args:
+        data: the data set's name and the options that change what it yields.
+        data_fingerprint: of its files.
+        size: height and width that networks are trained and evaluated at. [px]
+        classes: how many classes are told apart. [count]
+        image_channels: 1, 3 or 4. [count]
+        training: options of `Training`, complete.
+        main: losses on the logits, added up.
+        coarse: losses on each of the coarse logits, added up.
+    """
+
+    data: Component
+    data_fingerprint: str
+    size: tuple[int, int]
+    classes: int
+    image_channels: int
+    training: tuple[tuple[str, Value], ...]
+    main: tuple[Component, ...]
+    coarse: tuple[Component, ...]
+
+    def canonical(self) -> str:
+        """The one JSON spelling: what `fingerprint` hashes and the store keeps."""
+        plain = asdict(self) | {
+            "data": self.data.plain(),
+            "training": dict(self.training),
+            "main": [c.plain() for c in self.main],
+            "coarse": [c.plain() for c in self.coarse],
+        }
+        return canonical_json(plain)
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint(self.canonical())
+
+    def recipe(self) -> Training:
+        """The training options as the typed value (inactive ones at their defaults)."""
+        return Training(**dict(self.training))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proposal:
+    """One network to train: what a proposer hands to a runner.
+
+    Args:
+        trial: its number in its study.
+        architecture: the network, complete.
+        protocol: how it is trained and judged.
+        seed: of weights, shuffling and augmentation.
+        known: objectives that are known before the first epoch, e.g. `{"macs": 1.2e9}`.
+        limits: what the worker must measure before its first step and refuse when exceeded, e.g. `{"latency_ms": 20}`.
+        done: epochs already recorded: training continues from the checkpoint when there is one. [count]
+    """
+
+    trial: int
+    architecture: Architecture
+    protocol: Protocol
+    seed: int
+    known: Mapping[str, float] = field(default_factory=dict)
+    limits: Mapping[str, float] = field(default_factory=dict)
+    done: int = 0
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of the full schedule. [count]"""
+        return int(dict(self.protocol.training)["epochs"])  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Epoch:
+    """What one epoch of training and evaluation gave.
+
+    Args:
+        epoch: counted from 1.
+        loss: mean over the epoch's steps.
+        miou: mean over classes that occur, from one confusion matrix over the data set.
+        pixel_accuracy: share of labelled pixels that are right.
+        class_iou: one a class; None for a class that occurs neither in labels nor in predictions.
+        learning_rate: at the epoch's last step.
+        seconds: of training and evaluation.
+        peak_memory_bytes: the device's (CUDA) or the process's high-water mark.
+        latency_ms: median forward time where it was asked for, else None.
+        log: what the worker logged and warned since the last report.
+    """
+
+    epoch: int
+    loss: float
+    miou: float
+    pixel_accuracy: float
+    class_iou: tuple[float | None, ...]
+    learning_rate: float
+    seconds: float
+    peak_memory_bytes: int
+    latency_ms: float | None = None
+    log: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The full schedule was trained."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """Early stopping ended it at a rung."""
+
+    rung: int  # epochs at which it was compared
+    missing: float  # share of the rungs that it did not reach
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """It crashed or diverged; a crash is data, the search goes on."""
+
+    reason: str
+    traceback: str = ""
+    log: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """It exceeds a limit: which, by how much."""
+
+    limit: str
+    value: float
+    allowed: float
+
+    @property
+    def excess(self) -> float:
+        """Relative excess, always above 0."""
+        return self.value / self.allowed - 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """The sweep ended before the trial did; `--resume` continues it."""
+
+
+Outcome = Finished | Stopped | Failed | Rejected | Interrupted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Halving:
+    """Options of early stopping; the `early_stopping:` entry of a space.
+
+    Args:
+        grace: epochs that every trial gets. [count]
+        eta: the best 1/eta of a rung goes on.
+        minimum: trials that a rung has seen before anyone is stopped there. [count]
+    """
+
+    grace: Annotated[int, Range(1, 10_000)] = 1
+    eta: Annotated[int, Range(2, 16)] = 3
+    minimum: Annotated[int, Range(1, 1_000)] = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """How this sweep is carried out here: what may differ between machines and never changes a result.
+
+    Args:
+        place: where the data lie: the data set's parameters before its `*`, e.g. `{"root": "/data/camvid"}`.
+        folder: where trials keep checkpoints; on a cluster, a folder that all nodes see.
+        cpu: CPUs per trial, fractions allowed. [count]
+        gpu: GPUs per trial, fractions allowed. [count]
+        loaders: processes that load data, per trial; 0 loads in the trial's own process. [count]
+        keep: which checkpoints stay.
+        halving: early stopping, or None to train everything to its end.
+        objectives: name -> `max` or `min`: what early stopping compares.
+        concurrent: most trials at once, or None for as many as fit. [count]
+        cache_bytes: decoded images that a worker may keep in memory. [bytes]
+    """
+
+    place: Mapping[str, str]
+    folder: Path
+    cpu: float = 1.0
+    gpu: float = 0.0
+    loaders: int = 0
+    keep: Keep = "last"
+    halving: Halving | None = None
+    objectives: Mapping[str, str] = field(default_factory=lambda: {"miou": "max", "macs": "min"})
+    concurrent: int | None = None
+    cache_bytes: int = 2 << 30
+
+    def checkpoint(self, trial: int) -> Path:
+        """Where a trial's checkpoint lies."""
+        return self.folder / f"{trial:06d}" / "checkpoint.pt"
+
+
+class Proposer(Interface):
+    """Whom a runner asks for work and tells what came of it. Called in the driver, from one thread."""
+
+    def propose(self) -> Proposal | None:
+        """The next network to train, or None when there will be no more."""
+
+    def started(self, trial: int, *, host: str, device: str) -> None:
+        """A worker has begun with it."""
+
+    def epoch(self, trial: int, epoch: Epoch) -> None:
+        """Recorded before it counts."""
+
+    def ended(self, trial: int, outcome: Outcome) -> None:
+        """Called exactly once for each proposal."""
+
+
+class Runner(Interface):
+    """Carries proposals out until the proposer has no more, or a person interrupts."""
+
+    def run(self, proposer: Proposer) -> bool:
+        """Return True when it ran to the end, False when it was interrupted; every proposal has ended either way."""
+
+
+class Stopper(Interface):
+    """Early stopping, whatever the runner: hears each epoch and says whether the trial goes on."""
+
+    def goes_on(self, proposal: Proposal, epoch: Epoch) -> bool:
+        """True to train another epoch."""
+
+
+def identity(architecture: Architecture, protocol: Protocol, seed: int, versions: Mapping[str, int]) -> str:
+    """The key of a result, across studies: architecture, protocol, seed and the version of each component."""
+    return fingerprint(canonical_json([architecture.fingerprint, protocol.fingerprint, seed, dict(versions)]))
