@@ -8,6 +8,8 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
+from blocks.errors import BlockError, law
+
 
 class FeatureMap(NamedTuple):
     """Channels and stride of a map. Never height or width: some strides floor, some ceil."""
@@ -40,6 +42,18 @@ class Shapes(NamedTuple):
     map: FeatureMap | None = None
     coarse: int = 0
     taps: Mapping[str, FeatureMap] = MappingProxyType({})
+
+
+def aligned(source: Shapes) -> FeatureMap:
+    """Return the one map that a head reads.
+
+    Raises:
+        BlockError: no align has set it.
+    """
+    if source.map is None:
+        got = {"map": None, "pyramid": source.pyramid}
+        raise BlockError(law("A head", "the one map that an align sets", got, "Put an align before it, e.g. last"))
+    return source.map
 
 
 class Features(NamedTuple):

@@ -276,6 +276,9 @@ class Stopper(Interface):
     def goes_on(self, proposal: Proposal, epoch: Epoch) -> bool:
         """True to train another epoch."""
 
+    def stopped(self, proposal: Proposal, epoch: Epoch) -> Stopped:
+        """The outcome of a trial that does not go on after this epoch."""
+
 
 def identity(architecture: Architecture, protocol: Protocol, seed: int, versions: Mapping[str, int]) -> str:
     """The key of a result, across studies: architecture, protocol, seed and the version of each component."""

@@ -4,4 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
-ALIGNS: dict[str, type[nn.Module]] = {}
+from blocks.aligns.bilinear import Bilinear
+from blocks.aligns.ifa import ImplicitAlignment
+from blocks.aligns.last import Last
+
+ALIGNS: dict[str, type[nn.Module]] = {"last": Last, "bilinear": Bilinear, "ifa": ImplicitAlignment}

@@ -4,4 +4,6 @@ from __future__ import annotations
 
 from torch import nn
 
-BACKBONES: dict[str, type[nn.Module]] = {}
+from blocks.backbones.timm import Timm
+
+BACKBONES: dict[str, type[nn.Module]] = {"timm": Timm}

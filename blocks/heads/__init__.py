@@ -4,4 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-HEADS: dict[str, type[nn.Module]] = {}
+from blocks.heads.linear import Linear
+from blocks.heads.ssa import AdaptiveHead
+
+HEADS: dict[str, type[nn.Module]] = {"linear": Linear, "ssa": AdaptiveHead}

@@ -1,0 +1,72 @@
+"""The few primitives that blocks share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+relu: Callable[[], nn.Module] = partial(nn.ReLU, inplace=True)
+
+
+class BatchNorm(nn.BatchNorm2d):
+    """Batch normalisation that also trains where a channel has a single value: it then uses the running statistics.
+
+    A 1x1 map at batch 1 (global pooling, a small last batch) has no variance, and torch refuses to train on it. Weight
+    and bias still learn there; the running statistics wait for a step that has some.
+
+    Shape:
+        input:  (N, C, H, W)
+        output: (N, C, H, W)
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and x.shape[0] * x.shape[2] * x.shape[3] == 1:
+            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
+        return super().forward(x)
+
+
+def conv_norm_act(
+    inputs: int,
+    outputs: int,
+    kernel: int = 1,
+    *,
+    stride: int = 1,
+    dilation: int = 1,
+    groups: int = 1,
+    act: Callable[[], nn.Module] | None = relu,
+) -> nn.Sequential:
+    """Convolution without bias, batch normalisation, activation; stride 1 keeps height and width.
+
+    Args:
+        inputs: channels that come in. [count]
+        outputs: channels that go out. [count]
+        kernel: odd side of the kernel. [px]
+        stride: step of the kernel. [px]
+        dilation: distance between the kernel's taps. [px]
+        groups: how many parts the channels are convolved in. [count]
+        act: makes the activation, or None for none.
+    """
+    padding = dilation * (kernel // 2)
+    conv = nn.Conv2d(inputs, outputs, kernel, stride, padding, dilation, groups, bias=False)
+    return nn.Sequential(conv, BatchNorm(outputs), *([act()] if act else []))
+
+
+def separable_conv(inputs: int, outputs: int, kernel: int = 3, *, dilation: int = 1) -> nn.Sequential:
+    """A depthwise and a pointwise convolution, each with normalisation and activation (the form of DeepLabV3+)."""
+    depthwise = conv_norm_act(inputs, inputs, kernel, dilation=dilation, groups=inputs)
+    return nn.Sequential(depthwise, conv_norm_act(inputs, outputs))
+
+
+def resize(x: Tensor, size: tuple[int, int], align_corners: bool) -> Tensor:
+    """Resize a map to height and width bilinearly; a map of that size is returned as it is."""
+    if x.shape[-2:] == size:
+        return x
+    return F.interpolate(x, size=size, mode="bilinear", align_corners=align_corners)
+
+
+def size_of(x: Tensor) -> tuple[int, int]:
+    """Height and width of a map. [px]"""
+    return x.shape[-2], x.shape[-1]

@@ -1,0 +1,198 @@
+"""The assembled network: backbone -> context -> align -> refine -> head, and its supervision in training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast, get_type_hints
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from blocks.architecture import Architecture, Component
+from blocks.catalogue import completed, component, component_type
+from blocks.errors import BlockError, law
+from blocks.features import FeatureMap, Features, Shapes, Stage
+from blocks.options import supplied
+
+CROSS_ENTROPY = Component("cross_entropy")
+
+
+class Network(nn.Module):
+    """Build what an architecture says and run it from image to logits.
+
+    Shape:
+        input:  (N, image_channels, H, W), values in [0, 1]
+        output: (N, classes, H, W)
+
+    Args:
+        architecture: one component per slot; what is left out takes its default.
+        size: height and width of the images; some backbones are fixed to it. [px]
+        classes: how many classes the logits have. [count]
+        image_channels: 1 (grey), 3 (RGB) or 4 (RGB and one more). [count]
+
+    Raises:
+        BlockError: a component does not exist or cannot be built as asked; the message names its slot.
+    """
+
+    shapes: Shapes
+
+    def __init__(
+        self, architecture: Architecture, *, size: tuple[int, int], classes: int, image_channels: int = 3
+    ) -> None:
+        super().__init__()
+        self.architecture = completed(architecture)
+        self.shapes = _image_shapes(size, classes, image_channels, architecture.align_corners)
+        self.stages = nn.ModuleDict()
+        for slot, choice in self.architecture.slots():
+            stage = _stage(slot, choice, self.shapes)
+            self.stages[slot] = stage
+            self.shapes = cast(Stage, stage).out
+
+    def features(self, image: Tensor) -> Features:
+        """Run every stage; the logits stay at the head's own stride."""
+        features = Features(image)
+        for stage in self.stages.values():
+            features = stage(features)
+        return features
+
+    def forward(self, image: Tensor) -> Tensor:
+        return _resize(_logits(self.features(image)), image, self.shapes.align_corners)
+
+
+class Supervised(nn.Module):
+    """A network and the losses that train it: what checkpoints, DDP and `torch.compile` wrap.
+
+    Shape:
+        input:  image (N, image_channels, H, W) in [0, 1]; labels (N, H, W), class ids, 255 where nothing is known
+        output: one scalar per loss, weighted; their sum is what is minimised
+
+    Args:
+        network: what is trained.
+        main: losses on the logits.
+        coarse: losses on each of the coarse logits, where the network has any.
+        class_weights: (classes,), handed to every loss that weighs classes.
+
+    Raises:
+        BlockError: a loss does not exist or does not take its options.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        *,
+        main: Sequence[Component] = (CROSS_ENTROPY,),
+        coarse: Sequence[Component] = (CROSS_ENTROPY,),
+        class_weights: Tensor | None = None,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        classes = network.shapes.classes
+        self._names = (*(f"main.{c.name}" for c in main), *(f"coarse.{c.name}" for c in coarse))
+        self.main = nn.ModuleList(_criterion(c, classes, class_weights) for c in main)
+        self.coarse = nn.ModuleList(_criterion(c, classes, class_weights) for c in coarse)
+
+    def forward(self, image: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        features = self.network.features(image)
+        corners = self.network.shapes.align_corners
+        # Losses are taken in float32 whatever the autocast: the sums run over every pixel.
+        logits = _resize(_logits(features).float(), labels, corners)
+        coarse = [_resize(c.float(), labels, corners) for c in features.coarse]
+        values = [criterion(logits, labels) for criterion in self.main]
+        if coarse:
+            values += [sum(criterion(c, labels) for c in coarse) for criterion in self.coarse]
+        losses: dict[str, Tensor] = {}
+        for name, value in zip(self._names, values, strict=False):
+            # One loss may be listed twice with different options; it then shows up as their sum.
+            losses[name] = losses[name] + value if name in losses else value
+        return losses
+
+
+class Lifted(nn.Module):
+    """Turn a method that maps one map to one map into a stage.
+
+    Shape:
+        input:  Features
+        output: Features with the deepest level (`context`) or the aligned map (`refine`) replaced
+
+    Args:
+        source: what reaches the stage.
+        slot: where the method sits, which decides the map that it is given.
+        block: the method, with its declared `out`.
+    """
+
+    def __init__(self, source: Shapes, *, slot: str, block: nn.Module) -> None:
+        super().__init__()
+        self.deepest = slot == "context"
+        self.block = block
+        produced = cast(FeatureMap, block.out)
+        self.out = (
+            source._replace(pyramid=(*source.pyramid[:-1], produced)) if self.deepest else source._replace(map=produced)
+        )
+
+    def forward(self, f: Features) -> Features:
+        if self.deepest:
+            return f._replace(pyramid=(*f.pyramid[:-1], self.block(f.pyramid[-1])))
+        return f._replace(map=self.block(f.map))
+
+
+def _image_shapes(size: tuple[int, int], classes: int, image_channels: int, align_corners: bool) -> Shapes:
+    height, width = size
+    if min(height, width) < 1 or classes < 1 or image_channels not in (1, 3, 4):
+        got = {"size": (height, width), "classes": classes, "image_channels": image_channels}
+        raise BlockError(law("A network", "a size and classes above 0, and 1, 3 or 4 image channels", got, "Change it"))
+    return Shapes((height, width), classes, image_channels, align_corners)
+
+
+def _stage(slot: str, choice: Component, source: Shapes) -> nn.Module:
+    """Build the component of a slot, giving it what it asks for by name."""
+    kind = component_type(slot, choice.name)
+    options = dict(choice.options)
+    try:
+        if get_type_hints(kind.__init__).get("source") is not FeatureMap:  # type: ignore[misc]
+            return cast(nn.Module, kind(*_supply(kind, slot, source, source), **options))
+        block = kind(*_supply(kind, slot, source, _given_map(slot, source)), **options)
+        return Lifted(source, slot=slot, block=block)
+    except BlockError as error:
+        raise BlockError(f"{slot} {choice.name}: {error}") from error
+
+
+def _supply(kind: type, slot: str, shapes: Shapes, source: Shapes | FeatureMap) -> list[object]:
+    """Look up the parameters before the `*` by their names."""
+    known: dict[str, object] = {
+        "source": source,
+        "align_corners": shapes.align_corners,
+        "classes": shapes.classes,
+        "size": shapes.size,
+    }
+    asked = supplied(kind)
+    if unknown := [name for name in asked if name not in known]:
+        remedy = "Make the others keyword-only options with a default"
+        raise BlockError(
+            law(f"A {slot}", f"parameters before its `*` among {', '.join(known)}", {"asked": unknown}, remedy)
+        )
+    return [known[name] for name in asked]
+
+
+def _given_map(slot: str, source: Shapes) -> FeatureMap:
+    """The map that a map-to-map method receives in this slot."""
+    if slot == "context" and source.pyramid:
+        return source.pyramid[-1]
+    if slot == "refine" and source.map is not None:
+        return source.map
+    raise BlockError(law("A method from one map to one map", "the slot context or refine", {"slot": slot}, "Move it"))
+
+
+def _criterion(choice: Component, classes: int, class_weights: Tensor | None) -> nn.Module:
+    full = component("loss", choice.name, dict(choice.options))
+    kind: Any = component_type("loss", full.name)
+    return cast(nn.Module, kind(classes, class_weights, **dict(full.options)))
+
+
+def _logits(features: Features) -> Tensor:
+    if features.logits is None:
+        raise BlockError(law("A head", "to set the logits", {"logits": None}, "Return f._replace(logits=...)"))
+    return features.logits
+
+
+def _resize(logits: Tensor, like: Tensor, align_corners: bool) -> Tensor:
+    return F.interpolate(logits, like.shape[-2:], mode="bilinear", align_corners=align_corners)

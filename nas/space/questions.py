@@ -1,0 +1,149 @@
+"""What a space leaves open: one question, and the answers it takes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Literal
+
+from blocks.options import Value
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """One of a few listed values (the names of components, where a component is chosen)."""
+
+    values: tuple[Value, ...]
+
+    discrete = True
+
+    @property
+    def size(self) -> int:
+        return len(self.values)
+
+    def __iter__(self) -> Iterator[Value]:
+        return iter(self.values)
+
+    def __contains__(self, value: Value) -> bool:
+        return any(same(value, v) for v in self.values)
+
+    def settled(self, value: Value) -> Value:
+        """The listed spelling of an accepted answer."""
+        return next(v for v in self.values if same(value, v))
+
+    def __str__(self) -> str:
+        return "one of " + ", ".join(_text(v) for v in self.values)
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A number between two bounds, both included.
+
+    Args:
+        kind: whole numbers, or floats.
+        low: least answer.
+        high: greatest answer.
+        step: distance between answers, counted from `low`; 1 for whole numbers, None for any float.
+        log: sample evenly on a logarithmic scale.
+    """
+
+    kind: Literal["int", "float"]
+    low: int | float
+    high: int | float
+    step: int | float | None = None
+    log: bool = False
+
+    @property
+    def discrete(self) -> bool:
+        return self.step is not None
+
+    @property
+    def size(self) -> int | None:
+        """How many answers there are, or None where they are continuous. [count]"""
+        if self.step is None:
+            return None
+        return int((_decimal(self.high) - _decimal(self.low)) / _decimal(self.step)) + 1
+
+    @property
+    def last(self) -> int | float:
+        """The greatest answer, which a step may keep below `high`."""
+        return self.high if self.size is None else self._at(self.size - 1)
+
+    def __iter__(self) -> Iterator[Value]:
+        return (self._at(i) for i in range(self.size or 0))
+
+    def __contains__(self, value: Value) -> bool:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return False
+        if not math.isfinite(value) or not self.low <= value <= self.high:
+            return False
+        # A step in decimals is no exact float: 0.1 + 2 * 0.1 counts as 0.3.
+        return self.step is None or math.isclose(self._at(self._index(value)), value, rel_tol=1e-9, abs_tol=1e-12)
+
+    def settled(self, value: Value) -> Value:
+        """The exact spelling of an accepted answer: on the grid, and of the right type."""
+        assert isinstance(value, int | float)
+        if self.step is not None:
+            return self._at(self._index(value))
+        return float(value)
+
+    def _index(self, value: float) -> int:
+        assert self.step is not None
+        return round((_decimal(value) - _decimal(self.low)) / _decimal(self.step))
+
+    def _at(self, index: int) -> int | float:
+        assert self.step is not None
+        exact = _decimal(self.low) + index * _decimal(self.step)
+        return int(exact) if self.kind == "int" else float(exact)
+
+    def __str__(self) -> str:
+        how = ", log" if self.log else f", step {self.step}" if self.step not in (None, 1) else ""
+        return f"{self.kind} from {self.low} to {self.high}{how}"
+
+
+Domain = Choices | Span
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Something that is answered anew for each candidate.
+
+    Args:
+        path: where it stands, e.g. `architecture.context.ppm.bins`; the name of a slot where a component is chosen;
+            `shared.width` where several places take the one answer.
+        domain: the answers it takes.
+    """
+
+    path: str
+    domain: Domain
+
+    @property
+    def discrete(self) -> bool:
+        return self.domain.discrete
+
+    @property
+    def size(self) -> int | None:
+        """How many answers there are, or None where they are continuous. [count]"""
+        return self.domain.size
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.domain}"
+
+
+def same(left: Value, right: Value) -> bool:
+    """Equal as a reader of the file means it: 1 and 1.0 are, 1 and true are not."""
+    if isinstance(left, tuple) and isinstance(right, tuple):
+        return len(left) == len(right) and all(same(a, b) for a, b in zip(left, right, strict=True))
+    return isinstance(left, bool) == isinstance(right, bool) and left == right
+
+
+def _decimal(number: float) -> Decimal:
+    return Decimal(repr(number))
+
+
+def _text(value: Value) -> str:
+    if isinstance(value, tuple):
+        return "[" + ", ".join(_text(v) for v in value) + "]"
+    return {True: "true", False: "false", None: "null"}[value] if isinstance(value, bool | None) else str(value)

@@ -1,0 +1,196 @@
+"""The sections that ask nothing: the data, what is optimised, what a candidate may cost, the search, the machine."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from blocks.architecture import Component
+from blocks.errors import nearest
+from blocks.options import Option, Range, Value, is_active, options_of, supplied
+from nas.space.components import ordered
+from nas.space.mistakes import Mark, Mistakes
+from nas.space.nodes import Node, Scalar, Table, is_null, literal, plain
+from nas.space.samplers import SAMPLERS
+from nas.space.tree import Fixed
+from nas.space.values import Values
+from runners.protocol import Halving, Keep
+
+ALIASES = {"flops": "macs"}
+COSTS = ("macs", "macs_conv", "params", "activation_bytes", "latency_ms", "peak_memory_bytes")
+SENSES: Mapping[str, str] = {"miou": "max", "pixel_accuracy": "max", **dict.fromkeys(COSTS, "min")}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Search:
+    """How the space is searched.
+
+    Args:
+        sampler: name and options, complete; see `nas.space.samplers`.
+        trials: candidates that are trained, over-budget ones aside. [count]
+        early_stopping: successive halving, or None to train everything to its end.
+        seed: of the sampler, and the first of the trainings.
+    """
+
+    sampler: Component
+    trials: Annotated[int, Range(1, 1_000_000)] = 50
+    early_stopping: Halving | None = None
+    seed: Annotated[int, Range(0, 2**32 - 1)] = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resources:
+    """What a trial gets of the machine; never changes a result.
+
+    Args:
+        cpu: CPUs per trial, fractions allowed. [count]
+        gpu: GPUs per trial, fractions allowed. [count]
+        loaders: processes that load data, per trial; 0 loads in the trial's own process. [count]
+        concurrent: most trials at once; null is as many as fit. [count]
+        keep: which checkpoints stay.
+    """
+
+    cpu: Annotated[float, Range(0.01, 4096)] = 1.0
+    gpu: Annotated[float, Range(0.0, 4096)] = 0.0
+    loaders: Annotated[int, Range(0, 256)] = 0
+    concurrent: Annotated[int | None, Range(1, 100_000)] = None
+    keep: Keep = "last"
+
+
+@dataclass(slots=True)
+class Sections:
+    """Reads them, noting every mistake on the way."""
+
+    values: Values
+    mistakes: Mistakes
+
+    def settings(
+        self, node: Node | None, path: str, schema: Mapping[str, Option], besides: tuple[str, ...] = ()
+    ) -> dict[str, Value]:
+        """Read fixed options, fill in defaults, drop those that do not exist; `besides` are keys read elsewhere."""
+        given: dict[str, Value] = {}
+        for key, value, mark in self.entries(node, path, schema):
+            if key in besides:
+                continue
+            if key not in schema:
+                self.mistakes.add(mark, path, "keys that exist", {"key": key}, nearest(key, [*schema, *besides]))
+            elif isinstance(value, Table):
+                self.mistakes.add(value.mark, f"{path}.{key}", "one value, no question", {key: plain(value)}, "Fix it")
+            elif isinstance(leaf := self.values.leaf(value, f"{path}.{key}", schema[key]), Fixed):
+                given[key] = leaf.value
+        full: dict[str, Value] = {o.name: given.get(o.name, o.normal(o.default)) for o in ordered(schema)}
+        return {name: value for name, value in full.items() if is_active(schema[name], full)}
+
+    def entries(self, node: Node | None, path: str, known: Iterable[str]) -> list[tuple[str, Node, Mark]]:
+        """The entries of a mapping: none if nothing was written."""
+        if isinstance(node, Table):
+            return [(key, value, node.at(key)) for key, value in node.entries.items()]
+        if node is not None and not is_null(node):
+            self.mistakes.add(node.mark, path, "a mapping", {"value": plain(node)}, f"Keys: {', '.join(known) or 'none'}")
+        return []
+
+    def named(self, node: Node, path: str, known: Mapping[str, Any]) -> tuple[str, Node | None] | None:
+        """Read `name` or `{name: {option: value}}`."""
+        name, options, mark = None, None, node.mark
+        if isinstance(node, Scalar):
+            name = node.value
+        elif isinstance(node, Table) and len(node.entries) == 1:
+            ((name, options),) = node.entries.items()
+            mark = node.at(name)
+        if isinstance(name, str) and name in known:
+            return name, options
+        remedy = nearest(name, known) if isinstance(name, str) else f"Known: {', '.join(sorted(known))}"
+        self.mistakes.add(mark, path, "one name that exists", {"value": name if name else plain(node)}, remedy)
+        return None
+
+    def data(self, node: Node) -> tuple[Component, dict[str, str]] | None:
+        """Read the data set: its options, and apart from them the places where it lies."""
+        from runners.data import DATASETS  # noqa: PLC0415 - needs torch, which errors above do not wait for
+
+        named = self.named(node, "data", DATASETS)
+        if named is None:
+            return None
+        name, options = named
+        kind, path = DATASETS[name], f"data.{name}"
+        places = supplied(kind)
+        chosen = self.settings(options, path, options_of(kind), places)
+        place: dict[str, str] = {}
+        for key in places:
+            value = options.entries.get(key) if isinstance(options, Table) else None
+            if isinstance(value, Scalar) and isinstance(value.value, str) and value.value:
+                place[key] = value.value
+            elif value is not None or inspect.signature(kind).parameters[key].default is inspect.Parameter.empty:
+                got = {key: None if value is None else plain(value)}
+                remedy = f'Write {key}: "${{{name.upper()}}}" or --set {path}.{key}=PATH'
+                self.mistakes.add((value or node).mark, f"{path}.{key}", "a path", got, remedy)
+        return Component.of(name, chosen), place
+
+    def objectives(self, node: Node | None) -> dict[str, str]:
+        """Read what is optimised: name -> `max` or `min`."""
+        if node is None or is_null(node):
+            return {"miou": "max", "macs": "min"}
+        found: dict[str, str] = {}
+        for name, key, value in self.figures(node, "objectives", SENSES):
+            if literal(value) == SENSES[name]:
+                found[name] = SENSES[name]
+            else:
+                remedy = f"Write {key}: {SENSES[name]}"
+                self.mistakes.add(value.mark, f"objectives.{key}", SENSES[name], {key: plain(value)}, remedy)
+        if isinstance(node, Table) and not node.entries:
+            self.mistakes.add(node.mark, "objectives", "at least one", {"objectives": {}}, "Write {miou: max, macs: min}")
+        return found
+
+    def budget(self, node: Node | None) -> dict[str, float]:
+        """Read what a candidate may cost at most; null lifts a limit that an extended file sets."""
+        found: dict[str, float] = {}
+        positive = Option("limit", float, 1.0, Range(1e-9))
+        for name, key, value in self.figures(node, "budget", COSTS):
+            if isinstance(value, Table):
+                self.mistakes.add(value.mark, f"budget.{key}", "a number", {key: plain(value)}, "Write one number")
+            elif not is_null(value) and (limit := self.values.fixed(literal(value), value.mark, f"budget.{key}", positive)):
+                found[name] = float(limit.value)  # type: ignore[arg-type]
+        return found
+
+    def figures(self, node: Node | None, path: str, known: Iterable[str]) -> list[tuple[str, str, Node]]:
+        """Read a mapping of figures as (its one name, key as written, value)."""
+        found: dict[str, tuple[str, str, Node]] = {}
+        for key, value, mark in self.entries(node, path, known):
+            name = ALIASES.get(key, key)
+            if name not in known:
+                remedy = nearest(key, [*known, *ALIASES])
+                self.mistakes.add(mark, path, "figures that exist", {"key": key}, remedy)
+            elif name in found:
+                self.mistakes.add(mark, path, "each figure once", {"key": key}, f"It is {name}, which is there already")
+            else:
+                found[name] = (name, key, value)
+        return list(found.values())
+
+    def search(self, node: Node | None) -> Search:
+        """Read the sampler, the trials, the seed and early stopping."""
+        schema = {name: options_of(Search)[name] for name in ("trials", "seed")}
+        numbers: dict[str, Any] = self.settings(node, "search", schema, ("sampler", "early_stopping"))
+        entries = node.entries if isinstance(node, Table) else {}
+        sampler, stopping = self.sampler(entries.get("sampler")), self.stopping(entries.get("early_stopping"))
+        return Search(sampler=sampler, early_stopping=stopping, **numbers)
+
+    def sampler(self, node: Node | None) -> Component:
+        named = ("nsga2", None) if node is None or is_null(node) else self.named(node, "search.sampler", SAMPLERS)
+        name, options = named or ("nsga2", None)
+        chosen = self.settings(options, f"search.sampler.{name}", options_of(SAMPLERS[name]))
+        return Component.of(name, chosen)
+
+    def stopping(self, node: Node | None) -> Halving | None:
+        if node is None or is_null(node):
+            return None
+        named = self.named(node, "search.early_stopping", {"none": None, "pareto_asha": Halving})
+        if named is None or named[0] == "none":
+            return None
+        options: dict[str, Any] = self.settings(named[1], "search.early_stopping.pareto_asha", options_of(Halving))
+        return Halving(**options)
+
+    def resources(self, node: Node | None) -> Resources:
+        """Read what a trial gets of the machine."""
+        options: dict[str, Any] = self.settings(node, "resources", options_of(Resources))
+        return Resources(**options)

@@ -1,0 +1,8 @@
+"""What happened: every study, trial and epoch, in one SQL database. All SQL of this project is in this folder."""
+
+from __future__ import annotations
+
+from nas.store.choices import choices_of
+from nas.store.store import Store, default_url
+
+__all__ = ["Store", "choices_of", "default_url"]

@@ -1,0 +1,62 @@
+"""The flat row: what a listing, a condition or an axis can name, and where it is stored."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from sqlalchemy import Column
+
+from nas.store.schema import architecture, cost, study, trial
+
+_TRIAL_FIRST = ("number", "state", "miou", "miou_best", "pixel_accuracy")
+_TRIAL_LAST = (
+    "seed",
+    "epochs",
+    "epochs_planned",
+    "rung",
+    "missing",
+    "exceeded",
+    "exceeded_value",
+    "exceeded_limit",
+    "latency_ms",
+    "peak_memory_bytes",
+    "train_seconds",
+    "created",
+    "started",
+    "ended",
+    "host",
+    "device",
+    "error",
+    "identity",
+    "protocol_fingerprint",
+    "replay_of",
+)
+
+FLAT: Final[dict[str, Column[Any]]] = {
+    "study": study.c.name,
+    **{name: trial.c[name] for name in _TRIAL_FIRST},
+    **{name: cost.c[name] for name in ("params", "macs", "macs_conv", "activation_bytes")},
+    **{name: architecture.c[name] for name in ("backbone", "model", "context", "align", "refine", "head")},
+    **{name: trial.c[name] for name in _TRIAL_LAST},
+    "fingerprint": architecture.c.fingerprint,
+    "id": trial.c.id,
+}
+
+ALIASES: Final = {"flops": "macs"}
+"""Other words that people use."""
+
+JOINED: Final = (
+    trial.join(study)
+    .join(architecture, trial.c.architecture_id == architecture.c.id)
+    .outerjoin(cost, trial.c.cost_id == cost.c.id)
+)
+
+
+def canonical(name: str) -> str:
+    """The name that the rows use."""
+    return ALIASES.get(name, name)
+
+
+def is_numeric(name: str) -> bool:
+    """Tell whether a column holds numbers, so that it can be an axis."""
+    return FLAT[name].type.python_type in (int, float)

@@ -1,0 +1,297 @@
+"""The store: the driver's memory. Only the driver writes, and every write is a short transaction of its own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Final, Self
+
+from sqlalchemy import insert, update
+
+from blocks.architecture import Architecture
+from blocks.errors import QueryError, StoreError, law, nearest
+from blocks.options import Value
+from nas.store import database, queries, schema, writes
+from nas.store.choices import choice_rows
+from nas.store.queries import Row
+from runners.protocol import Epoch, Outcome, Protocol
+
+_PROVENANCE: Final = ("revision", "dirty", "data_fingerprint", "command")
+
+
+def default_url() -> str:
+    """Where results lie unless somebody says otherwise: `NAS_STORE`, or nas.db in this folder."""
+    return os.environ.get("NAS_STORE") or "sqlite:///nas.db"
+
+
+class Store:
+    """Studies, trials and epochs in one database.
+
+    Args:
+        url: a path or an SQLAlchemy URL.
+        create: make the tables (and an SQLite file) where there are none; without it, the store must exist.
+
+    Raises:
+        StoreError: there is no store at `url`, or it is not one of this version.
+    """
+
+    def __init__(self, url: str, *, create: bool = True) -> None:
+        self._url = database.parse(url)
+        self._engine = database.connect(self._url, create=create)
+
+    @classmethod
+    def open(cls, url: str | None = None, *, create: bool = True) -> Self:
+        """Open the store at `url`, by default at `default_url()`."""
+        return cls(url or default_url(), create=create)
+
+    @property
+    def url(self) -> str:
+        """The SQLAlchemy URL, password included: what another library needs to open the same database."""
+        return self._url.render_as_string(hide_password=False)
+
+    def close(self) -> None:
+        """Let go of every connection."""
+        self._engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    # Studies
+
+    def create_study(
+        self,
+        name: str,
+        *,
+        space: str,
+        objectives: Mapping[str, str],
+        budget: Mapping[str, float],
+        seed: int,
+        settings: Mapping[str, object] | None = None,
+    ) -> int:
+        """Begin a study and return its id.
+
+        Raises:
+            StoreError: the name is taken.
+        """
+        values = {
+            "name": name,
+            "space": space,
+            "objectives": dict(objectives),
+            "budget": dict(budget),
+            "seed": seed,
+            "settings": dict(settings or {}),
+            "created": writes.now(),
+        }
+        try:
+            with database.writing(self._engine) as connection:
+                return writes.add(connection, schema.study, values)
+        except StoreError as error:
+            if self.study(name) is None:
+                raise
+            remedy = "Resume it (--resume) or choose another name"
+            raise StoreError(law("A study", "a name of its own", {"study": name}, remedy)) from error
+
+    def study(self, name: str) -> Row | None:
+        """One study (id, name, space, objectives, budget, seed, settings, created), or None."""
+        with database.reading(self._engine) as connection:
+            return queries.study_named(connection, name)
+
+    def find_study(self, name: str) -> Row:
+        """One study that must exist.
+
+        Raises:
+            QueryError: it does not; the message has the nearest name.
+        """
+        with database.reading(self._engine) as connection:
+            found = queries.study_named(connection, name)
+            if found is None:
+                names = queries.study_names(connection)
+                raise QueryError(law("A study", "a name in this store", {"study": name}, nearest(name, names)))
+            return found
+
+    def studies(self) -> list[Row]:
+        """One flat row per study: name, trials in all and by state, best mIoU, objectives, seed, created."""
+        with database.reading(self._engine) as connection:
+            return queries.studies(connection)
+
+    def record_provenance(self, study_id: int, facts: Mapping[str, object]) -> None:
+        """Note where and with what the study is run now.
+
+        Args:
+            study_id: whose.
+            facts: plain values; `revision`, `dirty`, `data_fingerprint` and `command` get columns of their own.
+        """
+        own = {name: facts.get(name) for name in _PROVENANCE}
+        rest = {name: value for name, value in facts.items() if name not in _PROVENANCE}
+        with database.writing(self._engine) as connection:
+            row = {"study_id": study_id, "created": writes.now(), "facts": rest, **own}
+            connection.execute(insert(schema.provenance).values(row))
+
+    def provenance(self, study_id: int) -> list[Row]:
+        """What `record_provenance` noted, oldest first."""
+        with database.reading(self._engine) as connection:
+            return queries.provenances(connection, study_id)
+
+    # The life of a trial
+
+    def propose(
+        self,
+        study_id: int,
+        number: int,
+        *,
+        identity: str,
+        architecture: Architecture,
+        protocol: Protocol,
+        seed: int,
+        cost: Mapping[str, int] | None,
+        answers: Mapping[str, Value],
+        choices: Mapping[str, Value],
+        epochs: int,
+    ) -> int:
+        """Record what is about to be tried and return the trial's id.
+
+        Args:
+            study_id: whose.
+            number: of the trial in its study.
+            identity: the key of its result, across studies.
+            architecture: the network.
+            protocol: how it is trained and judged.
+            seed: of weights, shuffling and augmentation.
+            cost: params, macs, macs_conv, activation_bytes; None where they could not be known.
+            answers: question -> value: what the sampler was asked.
+            choices: path -> value: see `choices_of`.
+            epochs: of the full schedule. [count]
+        """
+        with database.writing(self._engine) as connection:
+            owner = writes.architecture_id(connection, architecture)
+            values = {
+                "study_id": study_id,
+                "number": number,
+                "state": "proposed",
+                "identity": identity,
+                "architecture_id": owner,
+                "cost_id": None if cost is None else writes.cost_id(connection, owner, protocol, cost),
+                "protocol": protocol.canonical(),
+                "protocol_fingerprint": protocol.fingerprint,
+                "seed": seed,
+                "answers": dict(answers),
+                "epochs_planned": epochs,
+                "created": writes.now(),
+            }
+            trial_id = writes.add(connection, schema.trial, values)
+            if choices:
+                connection.execute(insert(schema.choice), choice_rows(trial_id, choices))
+            return trial_id
+
+    def start(self, trial_id: int, host: str, device: str) -> None:
+        """A worker has begun with it."""
+        with database.writing(self._engine) as connection:
+            writes.change(
+                connection, trial_id, {"state": "running", "started": writes.now(), "host": host, "device": device}
+            )
+
+    def epoch(self, trial_id: int, epoch: Epoch) -> None:
+        """Record an epoch; the trial's own figures follow. The same epoch again replaces it and all that came after."""
+        with database.writing(self._engine) as connection:
+            writes.record_epoch(connection, trial_id, epoch)
+
+    def end(self, trial_id: int, outcome: Outcome) -> None:
+        """Record how it ended; whatever epochs it had are kept.
+
+        Raises:
+            StoreError: it has ended already.
+        """
+        with database.writing(self._engine) as connection:
+            writes.record_end(connection, trial_id, outcome)
+
+    def replay(self, trial_id: int, of: int) -> None:
+        """Give it the recorded result of another trial; nothing was trained.
+
+        Raises:
+            StoreError: it has ended already, or the other has no final result.
+        """
+        with database.writing(self._engine) as connection:
+            writes.record_replay(connection, trial_id, of)
+
+    def skip(self, trial_id: int, reason: str) -> None:
+        """It will not be trained; `error` says why."""
+        with database.writing(self._engine) as connection:
+            writes.change(connection, trial_id, {"state": "skipped", "error": reason, "ended": writes.now()})
+
+    def requeue(self, trial_id: int) -> None:
+        """Put an unfinished trial back in line; what it has recorded stays.
+
+        Raises:
+            StoreError: it has ended for good.
+        """
+        with database.writing(self._engine) as connection:
+            writes.change(connection, trial_id, {"state": "proposed", "ended": None})
+
+    def mark_orphans(self, study_id: int) -> int:
+        """Mark what a killed driver left behind as interrupted, and return how many those are."""
+        trial, left = schema.trial, ("proposed", "running", "paused")
+        with database.writing(self._engine) as connection:
+            orphans = update(trial).where(trial.c.study_id == study_id, trial.c.state.in_(left))
+            return connection.execute(orphans.values(state="interrupted", ended=writes.now())).rowcount
+
+    # What is known
+
+    def known(self, identity: str) -> Row | None:
+        """The flat row of a final result with this identity, from any study, or None."""
+        with database.reading(self._engine) as connection:
+            return queries.final_of(connection, identity)
+
+    def next_number(self, study_id: int) -> int:
+        """The number that the study's next trial gets; they count from 0."""
+        with database.reading(self._engine) as connection:
+            return queries.next_number(connection, study_id)
+
+    def unfinished(self, study_id: int, states: Sequence[str] = schema.UNFINISHED) -> list[Row]:
+        """What a resumed sweep has to deal with: flat rows with `answers`, `architecture` and `protocol`."""
+        with database.reading(self._engine) as connection:
+            return queries.open_trials(connection, study_id, states)
+
+    def told(self, study_id: int) -> list[Row]:
+        """What the sampler has learnt from, in order of number: flat rows with `answers`."""
+        with database.reading(self._engine) as connection:
+            return queries.told(connection, study_id)
+
+    def trials(
+        self,
+        study_id: int,
+        where: str | None = None,
+        *,
+        states: Collection[str] | None = None,
+        columns: Iterable[str] | None = None,
+    ) -> list[Row]:
+        """Flat rows in order of number.
+
+        Args:
+            study_id: whose.
+            where: a condition: see `nas.store.where`.
+            states: only trials in these.
+            columns: only these columns, by default all.
+
+        Raises:
+            QueryError: the condition, a state or a column makes no sense.
+        """
+        with database.reading(self._engine) as connection:
+            return queries.trials(connection, study_id, where=where, states=states, columns=columns)
+
+    def trial(self, study_id: int, number: int) -> Row | None:
+        """Everything about one trial, or None: the flat row, and answers, protocol, architecture, traceback, log."""
+        with database.reading(self._engine) as connection:
+            return queries.trial_numbered(connection, study_id, number)
+
+    def epochs(self, trial_id: int) -> list[Row]:
+        """The curve of a trial, one row per epoch."""
+        with database.reading(self._engine) as connection:
+            return queries.epochs(connection, trial_id)
+
+    def choices(self, trial_id: int) -> dict[str, str | None]:
+        """The options chosen, path -> value as text."""
+        with database.reading(self._engine) as connection:
+            return queries.choices(connection, trial_id)

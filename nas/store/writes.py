@@ -1,0 +1,155 @@
+"""What is written to the store. Each function takes a connection inside a transaction."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from sqlalchemy import Connection, Table, delete, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from blocks.architecture import Architecture
+from blocks.errors import StoreError, law
+from nas.store.schema import FINAL, UNFINISHED, architecture, cost, epoch, trial
+from runners.protocol import Epoch, Failed, Finished, Interrupted, Outcome, Protocol, Rejected, Stopped
+
+_STATE: Final[dict[type[Outcome], str]] = {
+    Finished: "finished",
+    Stopped: "stopped",
+    Failed: "failed",
+    Rejected: "rejected",
+    Interrupted: "interrupted",
+}
+_RESULT: Final = (
+    "miou",
+    "miou_best",
+    "pixel_accuracy",
+    "class_iou",
+    "epochs",
+    "latency_ms",
+    "peak_memory_bytes",
+    "host",
+    "device",
+)
+
+
+def now() -> datetime:
+    """The time, with its zone."""
+    return datetime.now(UTC)
+
+
+def add(connection: Connection, table: Table, values: Mapping[str, Any]) -> int:
+    """Insert a row and return its id."""
+    key = connection.execute(insert(table).values(dict(values))).inserted_primary_key
+    assert key is not None  # every table here has one
+    return int(key[0])
+
+
+def architecture_id(connection: Connection, value: Architecture) -> int:
+    """Find or insert an architecture."""
+    slots = {slot: component.name for slot, component in value.slots()}
+    model = dict(value.backbone.options).get("model")
+    facts = {"canonical": value.canonical(), "model": model if isinstance(model, str) else None, **slots}
+    return _found_or_added(connection, architecture, {"fingerprint": value.fingerprint}, facts)
+
+
+def cost_id(connection: Connection, owner: int, protocol: Protocol, figures: Mapping[str, int]) -> int:
+    """Find or insert the cost of an architecture at the protocol's input size and class count."""
+    height, width = protocol.size
+    key = {
+        "architecture_id": owner,
+        "height": height,
+        "width": width,
+        "classes": protocol.classes,
+        "image_channels": protocol.image_channels,
+        **{name: figures[name] for name in ("params", "macs", "macs_conv", "activation_bytes")},
+    }
+    return _found_or_added(connection, cost, key, {})
+
+
+def change(connection: Connection, trial_id: int, values: Mapping[str, Any], *, log: str = "") -> None:
+    """Update a trial that has not ended.
+
+    Raises:
+        StoreError: it has ended, or there is none.
+    """
+    full = dict(values) | ({"log": trial.c.log + log} if log else {})
+    still = update(trial).where(trial.c.id == trial_id, trial.c.state.in_(UNFINISHED))
+    if connection.execute(still.values(full)).rowcount != 1:
+        state = connection.scalar(select(trial.c.state).where(trial.c.id == trial_id))
+        remedy = "A trial ends once: look for who reported it twice"
+        raise StoreError(law("A change", "a trial that has not ended", {"trial": trial_id, "state": state}, remedy))
+
+
+def record_epoch(connection: Connection, trial_id: int, value: Epoch) -> None:
+    """Insert an epoch in place of the same one and all later ones, and bring the trial's own figures up to it."""
+    # An epoch that comes again is a trial that continues from an older checkpoint: what followed is another life.
+    connection.execute(delete(epoch).where(epoch.c.trial_id == trial_id, epoch.c.epoch >= value.epoch))
+    figures = {
+        "miou": _finite(value.miou),
+        "pixel_accuracy": _finite(value.pixel_accuracy),
+        "class_iou": [None if iou is None else _finite(iou) for iou in value.class_iou],
+    }
+    own = {
+        "loss": _finite(value.loss),
+        "learning_rate": _finite(value.learning_rate),
+        "seconds": value.seconds,
+        "peak_memory_bytes": value.peak_memory_bytes,
+    }
+    connection.execute(insert(epoch).values({"trial_id": trial_id, "epoch": value.epoch, **figures, **own}))
+    whole = select(func.max(epoch.c.miou), func.max(epoch.c.peak_memory_bytes), func.sum(epoch.c.seconds))
+    best, peak, seconds = connection.execute(whole.where(epoch.c.trial_id == trial_id)).one()
+    totals = {"epochs": value.epoch, "miou_best": best, "peak_memory_bytes": peak, "train_seconds": seconds}
+    latency = {} if value.latency_ms is None else {"latency_ms": value.latency_ms}
+    change(connection, trial_id, figures | totals | latency, log=value.log)
+
+
+def record_end(connection: Connection, trial_id: int, outcome: Outcome) -> None:
+    """Record how a trial ended."""
+    values: dict[str, Any] = {"state": _STATE[type(outcome)], "ended": now()}
+    log = ""
+    match outcome:
+        case Stopped():
+            values |= {"rung": outcome.rung, "missing": outcome.missing}
+        case Failed():
+            values |= {"error": outcome.reason, "traceback": outcome.traceback}
+            log = outcome.log
+        case Rejected():
+            limit = {"exceeded": outcome.limit, "exceeded_value": outcome.value, "exceeded_limit": outcome.allowed}
+            values |= limit
+    change(connection, trial_id, values, log=log)
+
+
+def record_replay(connection: Connection, trial_id: int, of: int) -> None:
+    """Copy the result of another trial.
+
+    Raises:
+        StoreError: the other has no final result.
+    """
+    wanted = [trial.c[name] for name in (*_RESULT, "replay_of")]
+    found = connection.execute(select(*wanted).where(trial.c.id == of, trial.c.state.in_(FINAL))).mappings().first()
+    if found is None:
+        raise StoreError(law("A replay", "a trial with a final result", {"trial": of}, "Train it instead"))
+    # Named after the trial that was really trained; nothing was trained here.
+    own = {"state": "replayed", "replay_of": found["replay_of"] or of, "train_seconds": 0.0, "ended": now()}
+    change(connection, trial_id, dict(found) | own)
+
+
+def _found_or_added(connection: Connection, table: Table, key: Mapping[str, Any], rest: Mapping[str, Any]) -> int:
+    query = select(table.c.id).where(*(table.c[name] == value for name, value in key.items()))
+    found = connection.scalar(query)
+    if found is not None:
+        return int(found)
+    try:
+        # Where a database lets two drivers write at once, the other may add the same row in between.
+        with connection.begin_nested():
+            return add(connection, table, {**key, **rest})
+    except IntegrityError:
+        return int(connection.scalars(query).one())
+
+
+def _finite(value: float) -> float | None:
+    """NaN and infinity have no spelling in JSON, and databases disagree about them in columns."""
+    return value if math.isfinite(value) else None

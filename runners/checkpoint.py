@@ -1,0 +1,55 @@
+"""Checkpoints: written whole or not at all, and refused where they belong to another result."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+_log = logging.getLogger("nas.checkpoint")
+
+_VERSION = 1
+
+
+def save(path: Path, state: Mapping[str, Any], *, identity: str, epoch_copy: str | None = None) -> None:
+    """Write a checkpoint so that a crash at any moment leaves the old or the new one.
+
+    Args:
+        path: where.
+        state: tensors and plain values.
+        identity: of the result it belongs to.
+        epoch_copy: the name of a second file beside it that stays when the next epoch overwrites the first.
+    """
+    buffer = io.BytesIO()
+    torch.save({"version": _VERSION, "identity": identity, **state}, buffer)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for target in (path, *([path.with_name(epoch_copy)] if epoch_copy else [])):
+        # The process id keeps a leftover of a killed process from being taken for ours.
+        draft = target.with_name(f".{target.name}.{os.getpid()}")
+        draft.write_bytes(buffer.getbuffer())
+        draft.replace(target)
+
+
+def load(path: Path, *, identity: str, device: torch.device) -> dict[str, Any] | None:
+    """Read a checkpoint, or return None, with a warning where one was expected but does not serve.
+
+    Only tensors and plain values are read: a checkpoint cannot run code.
+    """
+    if not path.exists():
+        return None
+    try:
+        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+        version, found = state["version"], state["identity"]
+    except (OSError, RuntimeError, EOFError, KeyError, TypeError, ValueError, pickle.UnpicklingError) as error:
+        _log.warning("checkpoint %s is damaged, training starts again: %s", path, error)
+        return None
+    if (version, found) != (_VERSION, identity):
+        _log.warning("checkpoint %s belongs to another result (%s), training starts again", path, found)
+        return None
+    return state

@@ -1,0 +1,96 @@
+"""What every data set promises, and how it names and colours its classes."""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, runtime_checkable
+
+from torch import Tensor
+
+from blocks.errors import DataError
+
+IGNORE = 255
+"""The label of pixels that neither train nor count."""
+
+SplitName = Literal["train", "val"]
+SPLITS: tuple[SplitName, ...] = ("train", "val")
+
+Colour = tuple[int, int, int]
+
+_SHOWN = 10
+
+
+@dataclass(frozen=True, slots=True)
+class DataInfo:
+    """What is known of a data set from its options alone, before any file is touched.
+
+    Args:
+        names: of the classes, in the order of their ids.
+        palette: a colour for each class, to draw it with. [0 to 255]
+        image_channels: 1 (grey), 3 (RGB) or 4 (RGB and one more). [count]
+        size: height and width of every sample. [px]
+    """
+
+    names: tuple[str, ...]
+    palette: tuple[Colour, ...]
+    image_channels: int
+    size: tuple[int, int]
+
+    @property
+    def classes(self) -> int:
+        """How many classes are told apart. [count]"""
+        return len(self.names)
+
+
+class Split(Protocol):
+    """The samples of one split, in a fixed order."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> tuple[Tensor, Tensor]:
+        """Return image and label, both uint8, at `info.size`.
+
+        Shape:
+            image: (image_channels, H, W)
+            label: (H, W), ids from 0 to classes - 1, or 255 = ignore
+        """
+
+
+@runtime_checkable
+class DataSet(Protocol):
+    """Constructor parameters before the `*` say where the data lie; keyword-only ones change what it yields."""
+
+    @property
+    def info(self) -> DataInfo:
+        """Known from the options alone."""
+
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits of the files' names and sizes, wherever they lie."""
+
+    def split(self, name: SplitName, /) -> Split:
+        """Open a split.
+
+        Raises:
+            DataError: files are missing or do not match.
+        """
+
+
+def report(problems: Sequence[str]) -> None:
+    """Raise one DataError for all problems, spelling out the first few.
+
+    Raises:
+        DataError: there is at least one problem.
+    """
+    if problems:
+        more = len(problems) - _SHOWN
+        raise DataError("\n".join([*problems[:_SHOWN], *([f"... and {more} more."] if more > 0 else [])]))
+
+
+def palette(classes: int) -> tuple[Colour, ...]:
+    """Colours that neighbouring ids do not share: hues in steps of the golden ratio, three levels of brightness."""
+    hues = [(i * 0.618034) % 1.0 for i in range(classes)]
+    levels = [(0.95, 0.7, 0.5)[i % 3] for i in range(classes)]
+    rgb = [colorsys.hsv_to_rgb(h, 0.75, v) for h, v in zip(hues, levels, strict=True)]
+    return tuple((round(255 * r), round(255 * g), round(255 * b)) for r, g, b in rgb)

@@ -1,0 +1,95 @@
+"""The runner in this process: one trial after another, for debugging and for a laptop."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from contextlib import closing
+
+import torch
+
+from blocks.architecture import Component
+from blocks.errors import DataError, RunError
+from runners.data import DataSet, dataset
+from runners.device import describe, device, release, threads
+from runners.protocol import Interrupted, Outcome, Proposal, Proposer, Stopper, Work
+from runners.recipe import Diverged, failure, train
+
+__all__ = ["LocalRunner", "device"]
+
+_log = logging.getLogger("nas.local")
+
+
+class LocalRunner:
+    """Carries proposals out one by one.
+
+    Args:
+        work: how trials are carried out here.
+        data: the data set's name and options.
+        stopper: early stopping, or None to train everything to its end.
+    """
+
+    def __init__(self, work: Work, data: Component, stopper: Stopper | None = None) -> None:
+        self._work, self._data, self._stopper = work, data, stopper
+
+    def run(self, proposer: Proposer) -> bool:
+        """Return True when the proposer had no more, False when a person interrupted.
+
+        Raises:
+            DataError: the data set is missing or wrong: no trial could succeed.
+            RunError: this machine cannot do what the protocol asks.
+        """
+        data = dataset(self._data, self._work.place)
+        data.fingerprint()  # finds missing files before anything is proposed
+        where = device(self._work)
+        with threads(self._work.cpu):
+            while (proposal := proposer.propose()) is not None:
+                if not self._carry_out(proposal, proposer, data, where):
+                    return False
+        return True
+
+    def _carry_out(self, proposal: Proposal, proposer: Proposer, data: DataSet, where: torch.device) -> bool:
+        """Train one proposal and tell how it ended; return False when a person interrupted."""
+        hopeless: Exception | None = None
+        try:
+            proposer.started(proposal.trial, host=socket.gethostname(), device=describe(where))
+            outcome = self._train(proposal, proposer, data, where)
+        except KeyboardInterrupt:
+            outcome = Interrupted()
+        except _TrialError as error:
+            outcome = failure(error.cause)
+            hopeless = error.cause if _hopeless(error.cause) else None
+            _log.warning("trial %d failed: %s", proposal.trial, outcome.reason)
+        # Only here has the traceback let go of the trial's tensors.
+        release(where)
+        proposer.ended(proposal.trial, outcome)
+        if hopeless:
+            raise hopeless
+        return not isinstance(outcome, Interrupted)
+
+    def _train(self, proposal: Proposal, proposer: Proposer, data: DataSet, where: torch.device) -> Outcome:
+        with closing(train(proposal, self._work, data, where)) as epochs:
+            while True:
+                try:
+                    epoch = next(epochs)
+                except StopIteration as end:
+                    outcome: Outcome = end.value
+                    return outcome
+                except Exception as error:
+                    raise _TrialError(error) from error
+                proposer.epoch(proposal.trial, epoch)
+                if self._stopper and not self._stopper.goes_on(proposal, epoch):
+                    return self._stopper.stopped(proposal, epoch)
+
+
+class _TrialError(Exception):
+    """Tells what a trial raised from what the proposer raised: the first is data, the second is a bug."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__(cause)
+        self.cause = cause
+
+
+def _hopeless(error: Exception) -> bool:
+    """Tell whether the next trial would end the same way."""
+    return isinstance(error, DataError | RunError) and not isinstance(error, Diverged)

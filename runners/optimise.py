@@ -1,0 +1,142 @@
+"""One optimisation step: learning rate, mixed precision, clipping, update, averaging."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from blocks.errors import RunError, law
+from blocks.network import Network, Supervised
+from runners.protocol import Training
+
+_START = 1 / 25  # where the one-cycle rise begins, as a share of the peak
+_END = 1e-4  # where its descent ends
+
+
+class Fit:
+    """What training changes: weights, optimiser, loss scale and averaged weights.
+
+    Args:
+        supervised: the network and its losses, on their device already.
+        training: the recipe's options.
+        device: where the network lies.
+
+    Raises:
+        RunError: float16 away from CUDA, where no loss scaling is to be had.
+    """
+
+    def __init__(self, supervised: Supervised, training: Training, device: torch.device) -> None:
+        half = training.precision == "float16"
+        if half and device.type != "cuda":
+            got = {"precision": training.precision, "device": device.type}
+            raise RunError(law("training.precision", "a CUDA device for float16", got, "Use bfloat16 or float32"))
+        self.supervised, self._training, self._device = supervised, training, device
+        self._optimizer = optimizer(supervised, training)
+        self._scaler = torch.amp.GradScaler(device.type, enabled=half)
+        self._average = Average(supervised.network, training.ema) if training.ema else None
+
+    @property
+    def judged(self) -> Network:
+        """The network to evaluate: the averaged one where there is one."""
+        return self._average.network if self._average else self.supervised.network
+
+    def step(self, images: Tensor, labels: Tensor, *, step: int, steps: int) -> Tensor:
+        """Take step number `step`, counted from 0, of `steps` in the full schedule; return the loss, detached."""
+        for group in self._optimizer.param_groups:
+            group["lr"] = learning_rate(step, steps, self._training)
+        self._optimizer.zero_grad(set_to_none=True)
+        with self._autocast():
+            loss = torch.stack(list(self.supervised(images, labels).values())).sum()
+        self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        if self._training.clip:
+            self._scaler.unscale_(self._optimizer)
+            nn.utils.clip_grad_norm_(self.supervised.parameters(), self._training.clip)
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+        if self._average:
+            self._average.update(step)
+        return loss.detach()
+
+    def _autocast(self) -> torch.autocast:
+        kind = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(self._training.precision)
+        return torch.autocast(self._device.type, dtype=kind, enabled=kind is not None)
+
+    def state(self) -> dict[str, Any]:
+        """All that a continued training needs."""
+        return {
+            "supervised": self.supervised.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "scaler": self._scaler.state_dict(),
+            "average": self._average.network.state_dict() if self._average else None,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take over what `state` gave."""
+        self.supervised.load_state_dict(state["supervised"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._scaler.load_state_dict(state["scaler"])
+        if self._average:
+            self._average.network.load_state_dict(state["average"])
+
+
+class Average:
+    """An exponential moving average of weights and buffers.
+
+    The decay starts low and rises to its value, or short trainings would be judged by their initial weights.
+    """
+
+    def __init__(self, network: Network, decay: float) -> None:
+        self.network = copy.deepcopy(network).requires_grad_(False).eval()
+        self._decay = decay
+        self._pairs = list(zip(_tensors(self.network), _tensors(network), strict=True))
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Move towards the network as it is after step number `step`, counted from 0."""
+        weight = 1.0 - min(self._decay, (1 + step) / (10 + step))
+        for average, value in self._pairs:
+            if average.is_floating_point():
+                average.lerp_(value, weight)
+            else:
+                average.copy_(value)
+
+
+def _tensors(module: nn.Module) -> Iterator[Tensor]:
+    return chain(module.parameters(), module.buffers())
+
+
+def optimizer(module: nn.Module, training: Training) -> torch.optim.Optimizer:
+    """Make the optimiser; norms and biases (everything of one dimension) are exempt from weight decay."""
+    trained = [p for p in module.parameters() if p.requires_grad]
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": training.weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    if training.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=training.learning_rate, momentum=training.momentum, fused=True)
+    return torch.optim.AdamW(groups, lr=training.learning_rate, fused=True)
+
+
+def learning_rate(step: int, steps: int, training: Training) -> float:
+    """The rate of step number `step`, counted from 0: a linear rise over `warmup`, then the schedule's descent.
+
+    `one_cycle` rises from 1/25 of the peak and ends at 1/10000 of it; momentum stays as it is.
+    """
+    rise = training.warmup * steps
+    low = _START if training.schedule == "one_cycle" else 0.0
+    if step < rise:
+        return training.learning_rate * (low + (1.0 - low) * (step + 1) / (rise + 1))
+    done = (step - rise) / max(1.0, steps - rise)
+    descent: dict[str, float] = {
+        "one_cycle": _END + (1.0 - _END) * (1.0 + math.cos(math.pi * done)) / 2,
+        "cosine": (1.0 + math.cos(math.pi * done)) / 2,
+        "poly": max(0.0, 1.0 - done) ** training.power,
+        "constant": 1.0,
+    }
+    return training.learning_rate * descent[training.schedule]

@@ -1,0 +1,146 @@
+"""The driver's side: Ray asks for work and reports results; a `Proposer` decides and remembers.
+
+Tune pickles its searcher, scheduler and callbacks to save its own state. Ours is elsewhere (the store is the memory), so
+a `Bridge` pickles to an empty one, and whatever a proposer holds (engines, locks, open files) never travels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ray.tune import Callback
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+from runners.protocol import Failed, Interrupted, Outcome, Proposal, Proposer, Stopper, Work
+
+
+class Bridge:
+    """Which of Ray's trials carries which proposal, and that each proposal ends exactly once."""
+
+    def __init__(self, proposer: Proposer, stopper: Stopper | None, work: Work, data: object, concurrent: int) -> None:
+        self._proposer = proposer
+        self._stopper = stopper
+        self._work = work
+        self._data = data
+        self._concurrent = concurrent
+        self._open: dict[str, Proposal] = {}
+        self._heard: set[str] = set()
+
+    def __reduce__(self) -> tuple[Callable[[], None], tuple[()]]:
+        return _nothing, ()
+
+    def suggest(self, ray_id: str) -> dict[str, Any] | str | None:
+        """Ask the proposer; None while every place is taken, so that the sampler hears results before it proposes."""
+        if len(self._open) >= self._concurrent:
+            return None
+        proposal = self._proposer.propose()
+        if proposal is None:
+            return Searcher.FINISHED  # type: ignore[no-any-return]
+        self._open[ray_id] = proposal
+        return {"proposal": proposal, "work": self._work, "data": self._data}
+
+    def started(self, ray_id: str, host: str = "", device: str = "") -> None:
+        """Tell the proposer once where a trial runs."""
+        if ray_id in self._open and (not host or ray_id not in self._heard):
+            self._proposer.started(self._open[ray_id].trial, host=host, device=device)
+            if host:
+                self._heard.add(ray_id)
+
+    def result(self, ray_id: str, result: dict[str, Any]) -> str:
+        """Record what a worker reports, then decide whether its trial goes on."""
+        proposal = self._open.get(ray_id)
+        if proposal is None:
+            return TrialScheduler.STOP  # type: ignore[no-any-return]
+        self.started(ray_id, result.get("host", ""), result.get("device", ""))
+        epoch, outcome = result.get("epoch"), result.get("outcome")
+        if epoch is not None:
+            self._proposer.epoch(proposal.trial, epoch)
+        if outcome is None and self._stopper is not None and not self._stopper.goes_on(proposal, epoch):
+            outcome = self._stopper.stopped(proposal, epoch)
+        if outcome is None:
+            return TrialScheduler.CONTINUE  # type: ignore[no-any-return]
+        self.end(ray_id, outcome)
+        return TrialScheduler.STOP  # type: ignore[no-any-return]
+
+    def end(self, ray_id: str, outcome: Outcome) -> None:
+        """Pass an outcome on, unless this trial has ended already."""
+        proposal = self._open.pop(ray_id, None)
+        if proposal is not None:
+            self._proposer.ended(proposal.trial, outcome)
+
+    def interrupt(self) -> int:
+        """End what is still open as interrupted and return how many that were."""
+        left = list(self._open)
+        for ray_id in left:
+            self.end(ray_id, Interrupted())
+        return len(left)
+
+
+def _nothing() -> None:
+    return None
+
+
+class AskProposer(Searcher):  # type: ignore[misc]
+    """Ray's searcher: hands on what the proposer proposes."""
+
+    def __init__(self, bridge: Bridge) -> None:
+        super().__init__()
+        self._bridge = bridge
+
+    def suggest(self, trial_id: str) -> Any:
+        """Return a config, None (not now) or FINISHED."""
+        return self._bridge.suggest(trial_id)
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Nothing to do: the scheduler heard it first."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to save: the store is the memory."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing to restore."""
+
+
+class Decide(FIFOScheduler):  # type: ignore[misc]
+    """Ray's scheduler: it is the first to hear a result, so recording and early stopping happen here, in this order."""
+
+    def __init__(self, bridge: Bridge) -> None:
+        super().__init__()
+        self._bridge = bridge
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        """Record, then continue or stop."""
+        return self._bridge.result(trial.trial_id, result)
+
+    def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
+        """The last result of a trial comes here instead."""
+        self._bridge.result(trial.trial_id, result)
+
+
+class Watch(Callback):  # type: ignore[misc]
+    """Ray's callback: a started trial, and one whose process died."""
+
+    def __init__(self, bridge: Bridge) -> None:
+        self._bridge = bridge
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """The worker has been given the trial."""
+        self._bridge.started(trial.trial_id)
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """The process died, or its GPU is beyond use."""
+        text = _error_text(trial)
+        reason = "the worker process died: killed, out of memory, or crashed in native code"
+        if "CUDA error" in text:
+            reason = next(line.strip() for line in text.splitlines() if "CUDA error" in line)
+        self._bridge.end(trial.trial_id, Failed(reason=reason, traceback=text))
+
+
+def _error_text(trial: Trial) -> str:
+    # Tune keeps the error beside the trial before it calls back; `Trial.get_error` would look in remote storage.
+    file = Path(trial.error_file) if trial.error_file else None
+    return file.read_text() if file is not None and file.exists() else ""

@@ -1,0 +1,165 @@
+"""Start or join a Ray, let Tune schedule the proposals, and leave nothing behind."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from blocks.architecture import Component
+from blocks.errors import RunError, law
+from runners.protocol import Proposer, Stopper, Work
+
+# Ray's telemetry, loggers and result files would cost more per trial than the scheduling itself.
+_QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+# Read when ray is first imported: without it Ray turns 127.0.0.1 into the machine's outside address.
+_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+_LOGGERS = ("ray", "ray.tune", "ray.air", "ray.air.execution")
+
+
+class RayRunner:
+    """Carry proposals out with Ray Tune, one warm worker per place.
+
+    Args:
+        work: resources per trial, folders, early stopping's objectives.
+        data: the data set that workers open.
+        stopper: early stopping, or None.
+        address: of a running Ray cluster (`auto`, `host:port`, `ray://...`); None starts one on loopback and stops it.
+    """
+
+    def __init__(
+        self, work: Work, data: Component, stopper: Stopper | None = None, *, address: str | None = None
+    ) -> None:
+        self._work = work
+        self._data = data
+        self._stopper = stopper
+        self._address = address
+
+    def run(self, proposer: Proposer) -> bool:
+        """Return True when the proposer had no more, False when a person interrupted.
+
+        Raises:
+            RunError: no node offers what one trial asks for, or the cluster does not answer.
+        """
+        quiet = _QUIET if self._address else _QUIET | _LOOPBACK
+        with _environment(quiet), _scratch() as scratch, _cluster(self._address, scratch):
+            # Not before the environment is set: ray reads it as it is imported.
+            import ray
+            from ray import tune
+
+            from runners.ray_tune.bridge import AskProposer, Bridge, Decide, Watch
+            from runners.ray_tune.worker import Worker
+
+            concurrent = places(self._work, ray.cluster_resources())
+            bridge = Bridge(proposer, self._stopper, self._work, self._data, concurrent)
+            tuner = tune.Tuner(
+                tune.with_resources(Worker, {"cpu": self._work.cpu, "gpu": self._work.gpu}),
+                tune_config=tune.TuneConfig(
+                    search_alg=AskProposer(bridge),
+                    scheduler=Decide(bridge),
+                    num_samples=-1,
+                    reuse_actors=True,
+                    trial_name_creator=lambda trial: f"trial_{trial.trial_id}",
+                    trial_dirname_creator=lambda trial: f"trial_{trial.trial_id}",
+                ),
+                run_config=tune.RunConfig(
+                    name="sweep",
+                    storage_path=str(scratch),
+                    verbose=0,
+                    callbacks=[Watch(bridge)],
+                    failure_config=tune.FailureConfig(max_failures=0),
+                    checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
+                ),
+            )
+            try:
+                tuner.fit()
+            finally:
+                left = bridge.interrupt()
+        return left == 0
+
+
+def places(work: Work, resources: dict[str, float]) -> int:
+    """How many trials run at once on these resources. [count]
+
+    Raises:
+        RunError: not even one fits.
+    """
+    asked = {"CPU": work.cpu, "GPU": work.gpu}
+    fit = min((int(resources.get(kind, 0.0) / amount + 1e-9) for kind, amount in asked.items() if amount > 0), default=1)
+    if fit < 1:
+        offered = {kind: resources.get(kind, 0.0) for kind in asked}
+        raise RunError(
+            law(
+                "A trial",
+                f"at most what Ray offers ({offered['CPU']:g} CPU, {offered['GPU']:g} GPU)",
+                {"cpu": work.cpu, "gpu": work.gpu},
+                "Lower `resources:` in the space, or connect to a larger cluster with --address",
+            )
+        )
+    return fit if work.concurrent is None else min(fit, work.concurrent)
+
+
+@contextlib.contextmanager
+def _environment(wanted: Mapping[str, str]) -> Iterator[None]:
+    """Set what keeps Ray quiet where nobody set it, and put environment and log levels back afterwards."""
+    added = {name: value for name, value in wanted.items() if name not in os.environ}
+    levels = {name: logging.getLogger(name).level for name in _LOGGERS}
+    os.environ.update(added)
+    for name in levels:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
+
+
+@contextlib.contextmanager
+def _scratch() -> Iterator[Path]:
+    # Short, because Ray puts Unix sockets inside, and their paths may have 107 bytes at most.
+    folder = Path(tempfile.mkdtemp(prefix="nas-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _cluster(address: str | None, scratch: Path) -> Iterator[None]:
+    import ray
+
+    if ray.is_initialized():
+        # Somebody else's (a notebook's, a test's): use it and leave it running.
+        yield
+        return
+    try:
+        if address is None:
+            ray.init(
+                address="local",
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.CRITICAL,
+                _temp_dir=str(scratch),
+            )
+        else:
+            ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
+    except ConnectionError as error:
+        remedy = f"Start one with `ray start --head` ({error})"
+        raise RunError(law("--address", "a running Ray cluster", {"address": address}, remedy)) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()

@@ -1,0 +1,88 @@
+"""The worker's side: one warm process that carries out one trial after another and shares nothing between them.
+
+Torch and timm are imported by the first step, not with this module: a process that is slow to answer would be given up by
+Tune for one that happens to be free.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
+
+from ray import tune
+
+if TYPE_CHECKING:
+    import torch
+
+from runners.protocol import Epoch, Outcome, Proposal, Work
+
+
+class Worker(tune.Trainable):  # type: ignore[misc]
+    """Train one epoch a step. Its config holds `proposal`, `work` and `data`; a result holds `epoch` or `outcome`."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Take the first trial of this process."""
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Drop whatever is left of the trial before and take the next; torch, timm and the decoded data stay."""
+        self.cleanup()
+        self._proposal: Proposal = new_config["proposal"]
+        self._work: Work = new_config["work"]
+        self._data = new_config["data"]
+        return True
+
+    def cleanup(self) -> None:
+        """End the trial in hand and give its memory back."""
+        running: Generator[Epoch, None, Outcome] | None = getattr(self, "_running", None)
+        if running is not None:
+            running.close()
+        self._running = None
+
+    def step(self) -> dict[str, Any]:
+        """Train and evaluate one epoch; a failure is a result like any other, so the process stays warm."""
+        import torch
+
+        from runners.local import device
+        from runners.recipe import failure
+
+        place = device(self._work)
+        name = torch.cuda.get_device_name() if place.type == "cuda" else place.type
+        result: dict[str, Any] = {"host": socket.gethostname(), "device": name, "done": False}
+        try:
+            result |= self._advance(place)
+        except Exception as error:
+            if "CUDA error" in str(error):
+                # The process cannot use its GPU again after this; Ray replaces it.
+                raise
+            result |= {"outcome": failure(error), "done": True}
+        return result
+
+    def _advance(self, place: torch.device) -> dict[str, Any]:
+        import torch
+
+        from runners.data import dataset
+        from runners.recipe import train
+
+        if self._running is None:
+            torch.set_num_threads(max(1, int(self._work.cpu)))
+            data = dataset(self._data, self._work.place)
+            self._running = train(self._proposal, self._work, data, place)
+        try:
+            epoch = next(self._running)
+            if epoch.epoch < self._proposal.epochs:
+                return {"epoch": epoch}
+            # The last epoch and the outcome travel together: no extra round trip.
+            return {"epoch": epoch, "outcome": _rest(self._running), "done": True}
+        except StopIteration as end:
+            return {"outcome": end.value, "done": True}
+
+
+def _rest(running: Generator[Epoch, None, Outcome]) -> Outcome:
+    try:
+        while True:
+            next(running)
+    except StopIteration as end:
+        outcome: Outcome = end.value
+        return outcome

@@ -1,0 +1,280 @@
+"""Train and evaluate one network."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+import random
+import time
+import traceback
+from collections.abc import Generator
+
+import numpy as np
+import torch
+from blocks.cost import measure
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from blocks import catalogue
+from blocks.errors import DataError, RunError, law
+from blocks.network import Network, Supervised
+from runners import checkpoint
+from runners.data import DataSet
+from runners.data.batches import Batch, Shuffled, plain_batches, to_device, training_batches
+from runners.data.memory import InMemory, in_memory
+from runners.device import forget_peak, peak_memory_bytes, release
+from runners.evaluate import evaluate
+from runners.logs import Collected, collecting
+from runners.optimise import Fit, learning_rate
+from runners.protocol import Epoch, Failed, Finished, Proposal, Rejected, Work, identity
+
+_log = logging.getLogger("nas.recipe")
+
+_MEASURED = ("latency_ms", "peak_memory_bytes")
+_LOOK_EVERY = 32  # steps between two looks at the loss on a GPU: each look waits for it
+
+
+class Diverged(RunError):  # noqa: N818  # a thing that happens to a trial, and named so in its record
+    """The loss is not a finite number any more.
+
+    Args:
+        epoch: counted from 1.
+        step: counted from 1 over the whole training.
+        loss: what it was.
+    """
+
+    def __init__(self, epoch: int, step: int, loss: float) -> None:
+        super().__init__(epoch, step, loss)
+        self.epoch, self.step, self.loss = epoch, step, loss
+
+    def __str__(self) -> str:
+        got = {"loss": self.loss, "step": self.step, "epoch": self.epoch}
+        return law("Training", "a finite loss", got, "Lower the learning rate")
+
+
+def train(
+    proposal: Proposal, work: Work, data: DataSet, device: torch.device
+) -> Generator[Epoch, None, Finished | Rejected]:
+    """Train a network and yield what each epoch gave; close the generator to stop early.
+
+    Everything random follows from the proposal's seed and the epoch alone, so that training continued from a
+    checkpoint gives the numbers of training in one go. Epochs beyond `proposal.done` that the checkpoint knows already
+    are yielded again without training; where the checkpoint is lost, training starts from epoch 1.
+
+    Raises:
+        Diverged: the loss is not finite.
+        DataError: the data are missing, wrong, or not those of the protocol.
+        RunError: the device cannot do what the protocol asks.
+        BlockError: the network cannot be built.
+        torch.OutOfMemoryError: the device's memory does not suffice.
+    """
+    release(device)
+    forget_peak(device)
+    try:
+        return (yield from _train(proposal, work, data, device))
+    finally:
+        release(device)
+
+
+def failure(error: BaseException, log: str = "") -> Failed:
+    """Turn what ended a trial into its outcome: a short reason, the traceback, and what was logged before."""
+    notes = "\n".join(getattr(error, "__notes__", ()))
+    return Failed(reason=_reason(error), traceback="".join(traceback.format_exception(error)), log=log or notes)
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, Diverged):
+        return f"diverged at step {error.step} (epoch {error.epoch})"
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+        return "out of memory"
+    first = next(iter(str(error).splitlines()), "")
+    return f"crash: {type(error).__name__}: {first}"[:500]
+
+
+def _train(
+    proposal: Proposal, work: Work, data: DataSet, device: torch.device
+) -> Generator[Epoch, None, Finished | Rejected]:
+    log = Collected()
+    with collecting(log):
+        trial = _Trial(proposal, work, data, device)
+        rejected, latency = trial.measure()
+        known = [] if rejected else trial.resume()
+    if rejected:
+        return rejected
+    for epoch in known[proposal.done :]:
+        yield epoch
+    for number in range(len(known) + 1, proposal.epochs + 1):
+        with collecting(log):
+            epoch = trial.epoch(number)
+            epoch = dataclasses.replace(epoch, latency_ms=latency, log=log.take())
+            known.append(epoch)
+            trial.save(known)
+        yield epoch
+    return Finished()
+
+
+class _Trial:
+    """One network in training, with all that an epoch needs."""
+
+    def __init__(self, proposal: Proposal, work: Work, data: DataSet, device: torch.device) -> None:
+        protocol = proposal.protocol
+        self._proposal, self._work, self._device = proposal, work, device
+        self._training = protocol.recipe()
+        self._samples = in_memory(data, protocol.data, work.place, work.cache_bytes)
+        _agree(self._samples, proposal)
+        self._format = torch.channels_last if device.type == "cuda" else torch.contiguous_format
+        _seed(proposal.seed, 0)
+        self._fit = Fit(self._build(), self._training, device)
+        self._order, self._train, self._val = self._batches()
+        self._steps = len(self._order) * self._training.epochs
+
+    def _build(self) -> Supervised:
+        protocol = self._proposal.protocol
+        network = Network(
+            self._proposal.architecture,
+            size=protocol.size,
+            classes=protocol.classes,
+            image_channels=protocol.image_channels,
+        )
+        weights = None
+        if self._training.class_weights == "inverse_log":
+            weights = (1.0 / torch.log(1.02 + self._samples.shares)).float()
+        supervised = Supervised(network, main=protocol.main, coarse=protocol.coarse, class_weights=weights)
+        return supervised.to(self._device).to(memory_format=self._format)
+
+    def _batches(self) -> tuple[Shuffled, DataLoader[Batch], DataLoader[Batch]]:
+        loaders, pin = self._work.loaders, self._device.type == "cuda"
+        train, val = self._samples.split("train"), self._samples.split("val")
+        order, batches = training_batches(train, self._training, self._proposal.seed, loaders=loaders, pin=pin)
+        return order, batches, plain_batches(val, self._training.batch, loaders=loaders, pin=pin)
+
+    def measure(self) -> tuple[Rejected | None, float | None]:
+        """Measure latency and memory where a limit or an objective asks for it.
+
+        Returns:
+            Which limit is exceeded, or None; and the latency where it was measured. [ms]
+        """
+        limits = self._proposal.limits
+        if unknown := sorted(set(limits) - set(_MEASURED)):
+            needs = f"names among {', '.join(_MEASURED)}"
+            raise RunError(law("A limit that the worker measures", needs, {"limits": unknown}, "Drop it"))
+        if not limits and "latency_ms" not in self._work.objectives:
+            return None, None
+        protocol = self._proposal.protocol
+        network = self._fit.supervised.network
+        found = measure(network, size=protocol.size, image_channels=protocol.image_channels, device=self._device)
+        # A trial that is continued was within its limits when it began; noise shall not end it now.
+        for name, allowed in () if self._proposal.done else limits.items():
+            if (value := getattr(found, name)) > allowed:
+                return Rejected(name, value, allowed), found.latency_ms
+        return None, found.latency_ms
+
+    def resume(self) -> list[Epoch]:
+        """Take over the checkpoint where there is one; return the epochs that it has behind it."""
+        proposal = self._proposal
+        path = self._work.checkpoint(proposal.trial)
+        state = checkpoint.load(path, identity=_identity(proposal), device=self._device)
+        if state is None:
+            if proposal.done:
+                _log.warning("no checkpoint after epoch %d in %s: training starts again", proposal.done, path)
+            return []
+        self._fit.restore(state["fit"])
+        return [Epoch(**known) for known in state["epochs"]]
+
+    def save(self, epochs: list[Epoch]) -> None:
+        """Keep a checkpoint after the last of `epochs`, as `work.keep` says."""
+        keep = self._work.keep
+        if keep == "none":
+            return
+        # What the front keeps is known only when the front is: whoever knows it prunes afterwards.
+        checkpoint.save(
+            self._work.checkpoint(self._proposal.trial),
+            {"fit": self._fit.state(), "epochs": [dataclasses.asdict(epoch) for epoch in epochs]},
+            identity=_identity(self._proposal),
+            epoch_copy=f"epoch-{len(epochs):04d}.pt" if keep == "all" else None,
+        )
+
+    def epoch(self, number: int) -> Epoch:
+        """Train and evaluate once; epochs are counted from 1."""
+        began = time.perf_counter()
+        _seed(self._proposal.seed, number)
+        loss = self._train_epoch(number)
+        scores = evaluate(
+            self._fit.judged,
+            self._val,
+            classes=self._proposal.protocol.classes,
+            device=self._device,
+            memory_format=self._format,
+        )
+        return Epoch(
+            epoch=number,
+            loss=loss,
+            miou=scores.miou,
+            pixel_accuracy=scores.pixel_accuracy,
+            class_iou=scores.class_iou,
+            learning_rate=learning_rate(number * len(self._order) - 1, self._steps, self._training),
+            seconds=time.perf_counter() - began,
+            peak_memory_bytes=peak_memory_bytes(self._device),
+        )
+
+    def _train_epoch(self, number: int) -> float:
+        """Pass over the training images once; return the mean loss."""
+        self._fit.supervised.train()
+        self._order.epoch = number
+        first = (number - 1) * len(self._order)
+        losses = _Losses(number, first, every=1 if self._device.type == "cpu" else _LOOK_EVERY)
+        for step, batch in enumerate(self._train, start=first):
+            images, labels = to_device(batch, self._device, self._format)
+            losses.add(self._fit.step(images, labels, step=step, steps=self._steps))
+        return losses.mean()
+
+
+class _Losses:
+    """The losses of an epoch, looked at in bulk where each look has to wait for the device."""
+
+    def __init__(self, epoch: int, before: int, *, every: int) -> None:
+        self._epoch, self._before, self._every = epoch, before, every
+        self._waiting: list[Tensor] = []
+        self._seen: list[float] = []
+
+    def add(self, loss: Tensor) -> None:
+        self._waiting.append(loss)
+        if len(self._waiting) >= self._every:
+            self._look()
+
+    def _look(self) -> None:
+        values: list[float] = torch.stack(self._waiting).tolist() if self._waiting else []
+        self._waiting.clear()
+        for value in values:
+            self._seen.append(value)
+            if not math.isfinite(value):
+                raise Diverged(self._epoch, self._before + len(self._seen), value)
+
+    def mean(self) -> float:
+        self._look()
+        return sum(self._seen) / len(self._seen)
+
+
+def _agree(samples: InMemory, proposal: Proposal) -> None:
+    """Raise DataError unless the data here are those that the protocol speaks of."""
+    protocol, info = proposal.protocol, samples.info
+    asked = (protocol.data_fingerprint, protocol.size, protocol.classes, protocol.image_channels)
+    found = (samples.fingerprint(), info.size, info.classes, info.image_channels)
+    if asked != found:
+        remedy = "Give every worker the same files, or start a new study"
+        got = {"found": found, "protocol": asked}
+        raise DataError(law(f"Data set {protocol.data.name}", "to be what the study began with", got, remedy))
+
+
+def _identity(proposal: Proposal) -> str:
+    versions = catalogue.versions(proposal.architecture)
+    return identity(proposal.architecture, proposal.protocol, proposal.seed, versions)
+
+
+def _seed(seed: int, epoch: int) -> None:
+    """Seed every global generator; epoch 0 is that of the initial weights."""
+    state = int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
+    torch.manual_seed(state)
+    random.seed(state)
+    np.random.seed(state)  # other people's components may draw from the global generator

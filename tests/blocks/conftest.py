@@ -1,0 +1,100 @@
+"""What the contract suite runs over: every component of every slot, at its defaults and with each choice turned once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from blocks.architecture import SLOTS, Component
+from blocks.catalogue import catalogue, component, component_type
+from blocks.features import FeatureMap, Features, Shapes
+from blocks.network import _stage
+from blocks.options import options_of
+
+CLASSES = 5
+_LEVELS = (FeatureMap(16, 4), FeatureMap(24, 8), FeatureMap(32, 16), FeatureMap(48, 32))
+_MAP = FeatureMap(24, 4)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One component with its options, and how to build it, feed it and read what it wrote."""
+
+    slot: str
+    component: Component
+
+    def __str__(self) -> str:
+        turned = dict(set(self.component.options) - set(component(self.slot, self.component.name).options))
+        return f"{self.slot}-{self.component.name}" + (f"-{json.dumps(turned, sort_keys=True)}" if turned else "")
+
+    @property
+    def type(self) -> type[nn.Module]:
+        return component_type(self.slot, self.component.name)
+
+    @property
+    def sizes(self) -> tuple[tuple[int, int], ...]:
+        """Odd sizes, and sizes at which the maps of most levels have a single cell."""
+        return ((61, 83), (64, 64)) if self.slot == "backbone" else ((61, 83), (32, 32), (5, 7))
+
+    def build(self, size: tuple[int, int], *, seed: int = 0) -> nn.Module:
+        torch.manual_seed(seed)
+        source = Shapes(size=size, classes=CLASSES)
+        if self.slot != "backbone":
+            source = source._replace(pyramid=_LEVELS)
+        if self.slot in {"refine", "head"}:
+            source = source._replace(map=_MAP)
+        return _stage(self.slot, self.component, source)
+
+    def features(self, size: tuple[int, int], *, batch: int = 2) -> Features:
+        """Fixed features on the current device; odd levels are rounded up and even ones down, as encoders differ."""
+        image = _waves(batch, 3, *size) / 2 + 0.5
+        if self.slot == "backbone":
+            return Features(image)
+        maps = []
+        for place, level in enumerate((*_LEVELS, _MAP)):
+            sides = (-(-side // level.stride) if place % 2 else max(1, side // level.stride) for side in size)
+            maps.append(_waves(batch, level.channels, *sides))
+        f = Features(image, pyramid=tuple(maps[:-1]))
+        return f._replace(map=maps[-1]) if self.slot in {"refine", "head"} else f
+
+    def written(self, f: Features) -> tuple[Tensor, ...]:
+        """What a stage of this slot answers for."""
+        if self.slot in {"backbone", "context"}:
+            return f.pyramid
+        found = (f.logits, *f.coarse) if self.slot == "head" else (f.map,)
+        return tuple(t for t in found if t is not None)
+
+
+def _waves(*size: int) -> Tensor:
+    """Numbers in [-1, 1] that no generator's version changes; images of a batch and channels differ."""
+    count = torch.Size(size).numel()
+    return torch.sin(0.37 * torch.arange(count, dtype=torch.float32).remainder(9973)).reshape(size)
+
+
+def _cases(slot: str) -> Iterator[Case]:
+    for name, kind in catalogue(slot).items():
+        plain = component(slot, name)
+        found = {plain: None}
+        # A timm model's own options are its own test's business: some would fetch weights.
+        for option in options_of(kind).values() if slot != "backbone" else ():
+            switch = {option.when.option: option.when.values[0]} if option.when else {}
+            for choice in option.choices or ((option.default,) if switch else ()):
+                found[component(slot, name, switch | {option.name: choice})] = None
+        yield from (Case(slot, each) for each in found)
+
+
+CASES = [case for slot in SLOTS for case in _cases(slot)]
+LOSSES = list(_cases("loss"))
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Hand out `case` (every choice of every stage), `plain` (each stage at its defaults) and `loss` by name."""
+    plain = [case for case in CASES if case.component == component(case.slot, case.component.name)]
+    for name, cases in (("case", CASES), ("plain", plain), ("loss", LOSSES)):
+        if name in metafunc.fixturenames:
+            metafunc.parametrize(name, cases, ids=str)
