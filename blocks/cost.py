@@ -87,8 +87,8 @@ def cost_of_module(module: nn.Module, *inputs: Any) -> Cost:
         module: left in the mode in which it came.
         inputs: what it is called with.
     """
-    owned = {_storage(t) for t in itertools.chain(module.parameters(), module.buffers())}
-    products, kept = _Products(owned), _Kept(owned)
+    parameters = {_storage(t) for t in module.parameters()}
+    products, kept = _Products(parameters), _Kept(parameters | {_storage(t) for t in module.buffers()})
     with _evaluating(module), torch.enable_grad(), saved_tensors_hooks(kept.keep, lambda saved: saved), products:
         # Held until the count is done: a storage that is freed may lend its address to the next.
         output = module(*inputs)

@@ -37,7 +37,8 @@ class QueryError(NasError):
 def law(subject: str, needs: str, got: Mapping[str, object], remedy: str) -> str:
     """Word an error the way all of ours are: `<Subject> needs <law>: got <name=value, ...>. <Remedy>.`"""
     found = ", ".join(f"{name}={value!r}" for name, value in got.items())
-    return f"{subject} needs {needs}: got {found}. {remedy.rstrip('.')}."
+    end = "" if remedy.endswith(("?", ".")) else "."
+    return f"{subject} needs {needs}: got {found}. {remedy}{end}"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -44,7 +44,7 @@ class Network(nn.Module):
         self.shapes = _image_shapes(size, classes, image_channels, architecture.align_corners)
         self.stages = nn.ModuleDict()
         for slot, choice in self.architecture.slots():
-            stage = _stage(slot, choice, self.shapes)
+            stage = build_stage(slot, choice, self.shapes)
             self.stages[slot] = stage
             self.shapes = cast(Stage, stage).out
 
@@ -135,6 +135,18 @@ class Lifted(nn.Module):
         return f._replace(map=self.block(f.map))
 
 
+def fetch(architecture: Architecture) -> None:
+    """Bring the weights that building this network would load into this machine's cache; once is enough.
+
+    Raises:
+        BlockError: there are none, or they cannot be reached.
+    """
+    choice = completed(architecture).backbone
+    # Only backbones that can load weights have it.
+    if (bring := getattr(component_type("backbone", choice.name), "fetch", None)) is not None:
+        bring(dict(choice.options))
+
+
 def _image_shapes(size: tuple[int, int], classes: int, image_channels: int, align_corners: bool) -> Shapes:
     height, width = size
     if min(height, width) < 1 or classes < 1 or image_channels not in (1, 3, 4):
@@ -143,8 +155,12 @@ def _image_shapes(size: tuple[int, int], classes: int, image_channels: int, alig
     return Shapes((height, width), classes, image_channels, align_corners)
 
 
-def _stage(slot: str, choice: Component, source: Shapes) -> nn.Module:
-    """Build the component of a slot, giving it what it asks for by name."""
+def build_stage(slot: str, choice: Component, source: Shapes) -> nn.Module:
+    """Build the component of a slot, giving it what it asks for by name; a map-to-map method comes back lifted.
+
+    Raises:
+        BlockError: it cannot be built as asked; the message names the slot.
+    """
     kind = component_type(slot, choice.name)
     options = dict(choice.options)
     try:

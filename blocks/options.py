@@ -49,6 +49,19 @@ class When:
 
 
 @dataclass(frozen=True, slots=True)
+class Check:
+    """What only a library can say of a value, e.g. that it knows a model of this name.
+
+    Space files are checked with it line by line; constructors still check for themselves.
+
+    Args:
+        test: raises BlockError when the value cannot serve.
+    """
+
+    test: Callable[[Any], None]
+
+
+@dataclass(frozen=True, slots=True)
 class Option:
     """One keyword-only parameter of a component."""
 
@@ -57,6 +70,7 @@ class Option:
     default: Value
     range: Range | None = None
     when: When | None = None
+    check: Check | None = None
 
     @property
     def choices(self) -> tuple[Value, ...] | None:
@@ -77,6 +91,15 @@ class Option:
         numbers = [v for v in (value if isinstance(value, tuple | list) else (value,)) if isinstance(v, int | float)]
         if self.range and not all(isinstance(v, bool) or self.range.low <= v <= self.range.high for v in numbers):
             return f"{self.type} {self.range}"
+        return None
+
+    def refusal(self, value: Value) -> str | None:
+        """Word what `Check` has against a value that fits otherwise, or None."""
+        try:
+            if self.check:
+                self.check.test(value)
+        except BlockError as error:
+            return str(error)
         return None
 
     def normal(self, value: Any) -> Value:
@@ -141,6 +164,7 @@ def options_of(component: Callable[..., object]) -> Mapping[str, Option]:
             default=parameter.default,
             range=next((e for e in extras if isinstance(e, Range)), None),
             when=next((e for e in extras if isinstance(e, When)), None),
+            check=next((e for e in extras if isinstance(e, Check)), None),
         )
     return types.MappingProxyType(found)
 

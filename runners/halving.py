@@ -6,7 +6,7 @@ runner uses the same one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 
 import moocore
@@ -96,12 +96,21 @@ class ParetoHalving:
         """Record the trial where this epoch is a rung, and say whether it trains another epoch."""
         if epoch.epoch not in rungs(self._options, proposal.epochs):
             return True
-        rung = self._rungs.setdefault(epoch.epoch, {})
-        rung[proposal.trial] = self._point(proposal, epoch)
-        members: Sequence[int] = list(rung)
+        rung = self.record(proposal.trial, proposal.known, epoch)
+        members = list(rung)
         points = np.array([rung[m] for m in members], dtype=np.float64)
         index = members.index(proposal.trial)
         return goes_on(points, index, eta=self._options.eta, minimum=self._options.minimum)
+
+    def record(self, trial: int, known: Mapping[str, float], epoch: Epoch) -> Mapping[int, tuple[float, ...]]:
+        """Remember a trial at a rung, without judging it, and return the rung."""
+        values = asdict(epoch) | dict(known)
+        rung = self._rungs.setdefault(epoch.epoch, {})
+        rung[trial] = tuple(
+            float("nan") if values.get(name) is None else (-values[name] if goal == "max" else values[name])
+            for name, goal in self._objectives.items()
+        )
+        return rung
 
     def stopped(self, proposal: Proposal, epoch: Epoch) -> Stopped:
         """Word the outcome of a trial that does not go on after this epoch."""
@@ -109,10 +118,3 @@ class ParetoHalving:
         # The end of the schedule is the last rung.
         left = sum(level > epoch.epoch for level in levels) + 1
         return Stopped(rung=epoch.epoch, missing=left / (len(levels) + 1))
-
-    def _point(self, proposal: Proposal, epoch: Epoch) -> tuple[float, ...]:
-        values = asdict(epoch) | dict(proposal.known)
-        return tuple(
-            float("nan") if values.get(name) is None else (-values[name] if goal == "max" else values[name])
-            for name, goal in self._objectives.items()
-        )

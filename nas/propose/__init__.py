@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import optuna
+
 from nas.propose.mirror import Mirror
 from nas.propose.progress import Progress, Running
 from nas.propose.proposer import MEASURED, OptunaProposer
+
+# What Optuna has to say at this level is about its own book-keeping, not about anyone's networks.
+optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 __all__ = ["MEASURED", "Mirror", "OptunaProposer", "Progress", "Running"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+import warnings
 from collections.abc import Mapping
 
 import optuna
@@ -68,5 +69,7 @@ class Mirror:
             directions=["maximize" if goal == "max" else "minimize" for goal in self._objectives.values()],
             load_if_exists=True,
         )
-        study.set_metric_names(list(self._objectives))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            study.set_metric_names(list(self._objectives))
         return study

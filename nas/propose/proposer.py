@@ -378,4 +378,4 @@ def _distinct(space: Space) -> int | None:
     """How many different trainings a space holds, or None where a question is continuous. [count]"""
     if any(not q.discrete for q in space.questions()):
         return None
-    return space.count() * space.settings()
+    return space.candidates()

@@ -135,7 +135,7 @@ def _table(rows: Rows, names: list[str], title: str) -> str:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title or None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in names:
         table.add_column(name, justify="right" if _numeric(rows, name) else "left", overflow="fold")
     for row in rows:
@@ -144,7 +144,8 @@ def _table(rows: Rows, names: list[str], title: str) -> str:
     text = io.StringIO()
     # A file or a pipe has no width to respect; a terminal has.
     Console(file=text, width=_width(), color_system=None, legacy_windows=False).print(table)
-    return "\n".join(line.rstrip() for line in text.getvalue().rstrip().splitlines())
+    lines = [line.rstrip() for line in text.getvalue().rstrip().splitlines()]
+    return "\n".join([title, *lines] if title else lines).strip("\n")
 
 
 def _width() -> int:

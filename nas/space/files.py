@@ -1,7 +1,7 @@
 """Find the file of a space, take in what it extends, and set single values.
 
-How `extends:` merges: the sections in `MERGED` are taken over key by key and the extending file wins. Everything else is
-one answer (a slot, the data set, a question, the objectives, the list of what is forbidden) and is replaced whole.
+How `extends:` merges: the sections in `MERGED` are taken over key by key and the extending file wins. Everything else
+is one answer (a slot, the data set, a question, the objectives, the list of what is forbidden) and is replaced whole.
 """
 
 from __future__ import annotations

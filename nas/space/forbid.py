@@ -81,28 +81,30 @@ class Rules:
         keys = key.split(".")
         if keys[0] in (*SLOTS, *self.rest):
             keys = ["architecture", *keys]
+        path, found = ".".join(keys), None
         match keys:
             case ["architecture", slot] if slot in SLOTS:
-                return _Place(".".join(keys), names=tuple(catalogue(slot)))
+                found = _Place(path, names=tuple(catalogue(slot)))
             case ["architecture", slot, name, option] if slot in SLOTS and name in catalogue(slot):
-                return self.option_of(slot, name, option, keys, mark)
+                return self.option_of(slot, name, option, path, mark)
             case ["architecture", option] if option in self.rest:
-                return _Place(".".join(keys), option=self.rest[option])
+                found = _Place(path, option=self.rest[option])
             case ["training", option] if option in self.training:
-                return _Place(key, option=self.training[option])
+                found = _Place(path, option=self.training[option])
             case ["training", "losses", "main" | "coarse"]:
-                return _Place(key, names=tuple(catalogue("loss")))
+                found = _Place(path, names=tuple(catalogue("loss")))
             case ["training", "losses", "main" | "coarse", name, option] if name in catalogue("loss"):
-                return self.option_of("loss", name, option, keys, mark)
+                return self.option_of("loss", name, option, path, mark)
             case ["shared", name] if isinstance(leaf := self.shared.get(name), Asked):
-                return _Place(key, question=leaf.question)
-        self.mistakes.add(mark, "forbid", "places that exist", {"place": key}, self.likely(keys))
-        return None
+                found = _Place(path, question=leaf.question)
+        if found is None:
+            self.mistakes.add(mark, "forbid", "places that exist", {"place": key}, self.likely(keys))
+        return found
 
-    def option_of(self, kind: str, name: str, option: str, keys: list[str], mark: Mark) -> _Place | None:
+    def option_of(self, kind: str, name: str, option: str, path: str, mark: Mark) -> _Place | None:
         schema = options_of(catalogue(kind)[name])
         if option in schema:
-            return _Place(".".join(keys), option=schema[option])
+            return _Place(path, option=schema[option])
         self.mistakes.add(mark, f"forbid {name}", "options that exist", {"option": option}, nearest(option, schema))
         return None
 
@@ -124,10 +126,8 @@ class Rules:
             got = {"value": plain(node)}
             self.mistakes.add(node.mark, f"forbid {place.path}", "a value or a list of values", got, "Write values")
             return None
-        value = literal(node)
-        if place.option is not None and not place.option.problem(value):
-            return Condition(place.path, (place.option.normal(value),))
-        items = node.items if isinstance(node, Listing) else (node,)
+        whole = place.option is not None and not place.option.problem(literal(node))
+        items = node.items if isinstance(node, Listing) and not whole else (node,)
         values = [literal(item) for item in items]
         wrong = [self.wrong(place, v, item.mark) for v, item in zip(values, items, strict=True)]
         if not values:
@@ -140,9 +140,13 @@ class Rules:
         """Note a value that the place can never hold."""
         subject, got = f"forbid {place.path}", {"value": listed(value)}
         if place.option is not None:
-            if need := place.option.problem(value):
+            need = place.option.problem(value)
+            if need:
                 self.mistakes.add(mark, subject, need, got, remedy_for(place.option, value))
-            return bool(need)
+            elif refusal := place.option.refusal(value):
+                self.mistakes.found.append((mark, refusal))
+                return True
+            return need is not None
         if place.question is not None:
             if value not in place.question.domain:
                 self.mistakes.add(mark, subject, str(place.question.domain), got, "Change the value")

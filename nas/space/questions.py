@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
@@ -69,10 +70,10 @@ class Span:
     @property
     def last(self) -> int | float:
         """The greatest answer, which a step may keep below `high`."""
-        return self.high if self.size is None else self._at(self.size - 1)
+        return self.high if self.size is None else self.nth(self.size - 1)
 
     def __iter__(self) -> Iterator[Value]:
-        return (self._at(i) for i in range(self.size or 0))
+        return (self.nth(i) for i in range(self.size or 0))
 
     def __contains__(self, value: Value) -> bool:
         if isinstance(value, bool) or not isinstance(value, int | float):
@@ -80,20 +81,21 @@ class Span:
         if not math.isfinite(value) or not self.low <= value <= self.high:
             return False
         # A step in decimals is no exact float: 0.1 + 2 * 0.1 counts as 0.3.
-        return self.step is None or math.isclose(self._at(self._index(value)), value, rel_tol=1e-9, abs_tol=1e-12)
+        return self.step is None or math.isclose(self.nth(self._index(value)), value, rel_tol=1e-9, abs_tol=1e-12)
 
     def settled(self, value: Value) -> Value:
         """The exact spelling of an accepted answer: on the grid, and of the right type."""
         assert isinstance(value, int | float)
         if self.step is not None:
-            return self._at(self._index(value))
+            return self.nth(self._index(value))
         return float(value)
 
     def _index(self, value: float) -> int:
         assert self.step is not None
         return round((_decimal(value) - _decimal(self.low)) / _decimal(self.step))
 
-    def _at(self, index: int) -> int | float:
+    def nth(self, index: int) -> int | float:
+        """The answer that is `index` steps above the least."""
         assert self.step is not None
         exact = _decimal(self.low) + index * _decimal(self.step)
         return int(exact) if self.kind == "int" else float(exact)
@@ -130,6 +132,21 @@ class Question:
 
     def __str__(self) -> str:
         return f"{self.path}: {self.domain}"
+
+
+def drawn(domain: Domain, rng: random.Random) -> Value:
+    """One answer by chance, evenly (on a logarithmic scale where the domain says so)."""
+    if isinstance(domain, Choices):
+        return rng.choice(domain.values)
+    if domain.log:
+        # Half a unit more on either side gives the outermost whole numbers their share.
+        margin = 0.5 if domain.kind == "int" else 0.0
+        value = math.exp(rng.uniform(math.log(domain.low - margin), math.log(domain.high + margin)))
+        value = min(max(value, domain.low), domain.high)
+        return domain.settled(value)
+    if domain.size is not None:
+        return domain.nth(rng.randrange(domain.size))
+    return rng.uniform(domain.low, domain.high)
 
 
 def same(left: Value, right: Value) -> bool:

@@ -65,8 +65,8 @@ def read(content: bytes | str, source: str, mistakes: Mistakes, *, lines: bool =
 
 def _decoded(content: bytes | str, source: str, mistakes: Mistakes) -> str | None:
     if len(content) > MAX_BYTES:
-        got, needs = {"bytes": len(content)}, f"at most {MAX_BYTES} bytes"
-        mistakes.add(Mark(source), "A search space", needs, got, "Is this the right file?")
+        needs = f"at most {MAX_BYTES} bytes"
+        mistakes.add(Mark(source), "A search space", needs, {"bytes": "more"}, "Is this the right file?")
         return None
     if isinstance(content, str):
         return content
@@ -248,4 +248,4 @@ class _Reading:
 
 
 def _events(text: str) -> Iterator[Any]:
-    yield from YAML(typ="safe", pure=True).parse(text)  # type: ignore[no-untyped-call]
+    yield from YAML(typ="safe", pure=True).parse(text)

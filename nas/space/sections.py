@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from blocks.architecture import Component
 from blocks.errors import nearest
@@ -16,6 +16,7 @@ from nas.space.nodes import Node, Scalar, Table, is_null, literal, plain
 from nas.space.samplers import SAMPLERS
 from nas.space.tree import Fixed
 from nas.space.values import Values
+from runners.data import DATASETS
 from runners.protocol import Halving, Keep
 
 ALIASES = {"flops": "macs"}
@@ -88,7 +89,9 @@ class Sections:
         if isinstance(node, Table):
             return [(key, value, node.at(key)) for key, value in node.entries.items()]
         if node is not None and not is_null(node):
-            self.mistakes.add(node.mark, path, "a mapping", {"value": plain(node)}, f"Keys: {', '.join(known) or 'none'}")
+            self.mistakes.add(
+                node.mark, path, "a mapping", {"value": plain(node)}, f"Keys: {', '.join(known) or 'none'}"
+            )
         return []
 
     def named(self, node: Node, path: str, known: Mapping[str, Any]) -> tuple[str, Node | None] | None:
@@ -107,8 +110,6 @@ class Sections:
 
     def data(self, node: Node) -> tuple[Component, dict[str, str]] | None:
         """Read the data set: its options, and apart from them the places where it lies."""
-        from runners.data import DATASETS  # noqa: PLC0415 - needs torch, which errors above do not wait for
-
         named = self.named(node, "data", DATASETS)
         if named is None:
             return None
@@ -139,17 +140,20 @@ class Sections:
                 remedy = f"Write {key}: {SENSES[name]}"
                 self.mistakes.add(value.mark, f"objectives.{key}", SENSES[name], {key: plain(value)}, remedy)
         if isinstance(node, Table) and not node.entries:
-            self.mistakes.add(node.mark, "objectives", "at least one", {"objectives": {}}, "Write {miou: max, macs: min}")
+            self.mistakes.add(
+                node.mark, "objectives", "at least one", {"objectives": {}}, "Write {miou: max, macs: min}"
+            )
         return found
 
     def budget(self, node: Node | None) -> dict[str, float]:
         """Read what a candidate may cost at most; null lifts a limit that an extended file sets."""
         found: dict[str, float] = {}
-        positive = Option("limit", float, 1.0, Range(1e-9))
         for name, key, value in self.figures(node, "budget", COSTS):
             if isinstance(value, Table):
                 self.mistakes.add(value.mark, f"budget.{key}", "a number", {key: plain(value)}, "Write one number")
-            elif not is_null(value) and (limit := self.values.fixed(literal(value), value.mark, f"budget.{key}", positive)):
+            elif not is_null(value) and (
+                limit := self.values.fixed(literal(value), value.mark, f"budget.{key}", positive)
+            ):
                 found[name] = float(limit.value)  # type: ignore[arg-type]
         return found
 

@@ -182,8 +182,8 @@ def choose(tree: Tree, ask: Ask) -> Candidate:
         ValueError: `ask` gave an answer that the question does not take.
     """
     walk = _Walk(ask)
-    slots: dict[str, Any] = {slot.kind: walk.slot(slot) for slot in tree.slots}
-    architecture = Architecture(**slots, **walk.part(tree.rest))
+    parts: dict[str, Any] = {slot.kind: walk.slot(slot) for slot in tree.slots}
+    architecture = Architecture(**parts, **walk.part(tree.rest))  # type: ignore[arg-type]
     training = complete(Training, walk.part(tree.training), subject="training")
     main, coarse = (tuple(walk.slot(s) for s in losses) for losses in (tree.main, tree.coarse))
     answers = MappingProxyType(walk.answers)

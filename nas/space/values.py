@@ -43,6 +43,9 @@ class Values:
         if need := option.problem(value):
             self.mistakes.add(mark, path, need, {option.name: listed(value)}, remedy_for(option, value))
             return None
+        if refusal := option.refusal(option.normal(value)):
+            self.mistakes.found.append((mark, refusal))
+            return None
         return Fixed(option.normal(value))
 
     def asked(self, node: Table, path: str, option: Option | None) -> Asked | None:
@@ -110,7 +113,7 @@ class Values:
         step = literal(node["step"]) if "step" in node else None
         log = literal(node["log"]) if "log" in node else False
         assert isinstance(low, int | float) and isinstance(high, int | float)
-        problem = None
+        problem: tuple[str, dict[str, object], str] | None = None
         if low >= high:
             problem = ("low below high", {kind: [low, high]}, "Swap them, or write the one value")
         elif not isinstance(log, bool):
@@ -118,8 +121,7 @@ class Values:
         elif step is not None and (not is_number(step, number) or step <= 0):  # type: ignore[operator]
             problem = ("a positive step of the same kind", {"step": listed(step)}, "Change the value")
         elif log and (step is not None or low <= 0):
-            got = {"low": low} | ({} if step is None else {"step": step})
-            problem = ("low above 0 and no step where log is true", got, "Remove log")
+            problem = ("low above 0 and no step where log is true", {"low": low, "step": listed(step)}, "Remove log")
         if problem:
             self.mistakes.add(node.mark, path, *problem)
             return None
@@ -139,21 +141,20 @@ class Values:
             return domain if self.span_fits(domain, path, option, marks[0]) else None
         wrong = False
         for i, value in enumerate(domain.values):
-            if need := option.problem(value):
-                mark = marks[i] if len(marks) == len(domain.values) else marks[0]
-                self.mistakes.add(mark, path, need, {option.name: listed(value)}, remedy_for(option, value))
-                wrong = True
+            mark = marks[i] if len(marks) == len(domain.values) else marks[0]
+            wrong = self.fixed(value, mark, path, option) is None or wrong
         return None if wrong else Choices(tuple(option.normal(v) for v in domain.values))
 
     def span_fits(self, span: Span, path: str, option: Option, mark: Mark) -> bool:
         if option.choices is not None:
-            got = {span.kind: [span.low, span.high]}
-            self.mistakes.add(mark, path, f"choices among {option.type}", got, "Write {choice: [...]}")
+            self.mistakes.add(
+                mark, path, f"one of a list, {option.type}", {"range": str(span)}, "Write {choice: [...]}"
+            )
             return False
         for bound in (span.low, span.high):
             probe = int(bound) if span.kind == "int" else float(bound)
             if need := option.problem(probe):
-                self.mistakes.add(mark, path, need, {span.kind: [span.low, span.high]}, "Change the bounds or the kind")
+                self.mistakes.add(mark, path, need, {"range": str(span)}, "Change the bounds or the kind")
                 return False
         return True
 

@@ -31,7 +31,7 @@ Grid = tuple[Image, Image]  # y and x of each pixel
 
 
 class Shapes:
-    """Scenes of field and water with houses, wires, sheep and boats; the same pixels on every machine.
+    """Scenes of field and water with houses, wires, sheep and boats; the same ones on every machine.
 
     Field and water differ in texture more than in colour. A sheep and a boat are the same small bright disc: what it
     stands on decides. Wires are one or two pixels thin. So context and alignment both matter.

@@ -42,14 +42,11 @@ class Worker(tune.Trainable):  # type: ignore[misc]
 
     def step(self) -> dict[str, Any]:
         """Train and evaluate one epoch; a failure is a result like any other, so the process stays warm."""
-        import torch
-
-        from runners.local import device
+        from runners.device import describe, device
         from runners.recipe import failure
 
         place = device(self._work)
-        name = torch.cuda.get_device_name() if place.type == "cuda" else place.type
-        result: dict[str, Any] = {"host": socket.gethostname(), "device": name, "done": False}
+        result: dict[str, Any] = {"host": socket.gethostname(), "device": describe(place), "done": False}
         try:
             result |= self._advance(place)
         except Exception as error:

@@ -1,4 +1,4 @@
-"""What the contract suite runs over: every component of every slot, at its defaults and with each choice turned once."""
+"""What the contract suite runs over: every component of every slot, at its defaults and with each choice turned."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from blocks.architecture import SLOTS, Component
+from blocks.architecture import SLOTS, Component, canonical_json
 from blocks.catalogue import catalogue, component, component_type
 from blocks.features import FeatureMap, Features, Shapes
-from blocks.network import _stage
+from blocks.network import build_stage
 from blocks.options import options_of
 
 CLASSES = 5
@@ -27,6 +27,11 @@ class Case:
 
     slot: str
     component: Component
+
+    @property
+    def key(self) -> str:
+        """Slot, name and every option: what a recorded output is filed under."""
+        return f"{self.slot} {canonical_json(self.component.plain())}"
 
     def __str__(self) -> str:
         turned = dict(set(self.component.options) - set(component(self.slot, self.component.name).options))
@@ -48,7 +53,7 @@ class Case:
             source = source._replace(pyramid=_LEVELS)
         if self.slot in {"refine", "head"}:
             source = source._replace(map=_MAP)
-        return _stage(self.slot, self.component, source)
+        return build_stage(self.slot, self.component, source)
 
     def features(self, size: tuple[int, int], *, batch: int = 2) -> Features:
         """Fixed features on the current device; odd levels are rounded up and even ones down, as encoders differ."""
@@ -80,8 +85,8 @@ def _cases(slot: str) -> Iterator[Case]:
     for name, kind in catalogue(slot).items():
         plain = component(slot, name)
         found = {plain: None}
-        # A timm model's own options are its own test's business: some would fetch weights.
-        for option in options_of(kind).values() if slot != "backbone" else ():
+        # A timm model's options are its own test's business: some would fetch weights. Refine is the contexts again.
+        for option in options_of(kind).values() if slot not in {"backbone", "refine"} else ():
             switch = {option.when.option: option.when.values[0]} if option.when else {}
             for choice in option.choices or ((option.default,) if switch else ()):
                 found[component(slot, name, switch | {option.name: choice})] = None
@@ -90,6 +95,12 @@ def _cases(slot: str) -> Iterator[Case]:
 
 CASES = [case for slot in SLOTS for case in _cases(slot)]
 LOSSES = list(_cases("loss"))
+
+
+@pytest.fixture(scope="session")
+def catalogued() -> frozenset[str]:
+    """The keys of all cases, whichever tests were selected."""
+    return frozenset(case.key for case in (*CASES, *LOSSES))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

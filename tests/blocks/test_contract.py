@@ -130,6 +130,7 @@ def test_it_exports(case):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_it_compiles_whole(plain):
     module, inputs = traceable(plain, plain.sizes[0])
     module.eval()

@@ -1,0 +1,1 @@
+"""What the results say: pure functions of rows, which know neither the store nor the terminal."""

@@ -1,0 +1,88 @@
+"""A sweep while it runs: a picture that refreshes on a terminal, plain lines anywhere else."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from nas.analysis.fronts import front
+from nas.report.tables import human
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+    from nas.propose import Progress
+
+_STATES = ("finished", "stopped", "rejected", "replayed", "failed")
+_SHOWN = 8  # rows of the front; a terminal has few lines
+
+
+@contextmanager
+def shown(progress: Progress, objectives: Mapping[str, str], *, plain: bool | None = None) -> Iterator[None]:
+    """Show a sweep's progress until the block ends.
+
+    Args:
+        progress: filled by the proposer while the block runs.
+        objectives: name -> `max` or `min`: of the best front so far.
+        plain: lines instead of a picture; by default where standard error is no terminal.
+    """
+    if plain or (plain is None and not sys.stderr.isatty()):
+        progress.say = lambda line: print(f"{line}  [{_standing(progress)}]", file=sys.stderr, flush=True)
+        yield
+        return
+    from rich.console import Console
+    from rich.live import Live
+
+    console = Console(stderr=True)
+    latest: list[str] = []
+    progress.say = latest.append
+    with Live(get_renderable=lambda: _picture(progress, objectives, latest), console=console, refresh_per_second=4):
+        yield
+
+
+def _standing(progress: Progress) -> str:
+    counts = [f"{progress.counts[state]} {state}" for state in _STATES if progress.counts[state]]
+    left = progress.seconds_left
+    time_left = [] if left is None else [f"about {_duration(left)} left"]
+    done = f"{progress.done}/{progress.planned} done"
+    return ", ".join([done, f"{len(progress.running)} running", *counts, *time_left])
+
+
+def _picture(progress: Progress, objectives: Mapping[str, str], latest: list[str]) -> Group:
+    from rich.console import Group
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+    from rich.text import Text
+
+    running = Table(box=None, pad_edge=False)
+    for heading in ("running", "epoch", "mIoU", "network"):
+        running.add_column(heading, overflow="ellipsis", no_wrap=True)
+    for trial, row in sorted(progress.running.copy().items()):
+        network = " + ".join(_part(row.proposal.architecture, slot) for slot in ("backbone", "context", "align", "head"))
+        miou = "" if row.miou is None else f"{row.miou:.4f}"
+        running.add_row(f"trial {trial}", f"{row.epoch}/{row.proposal.epochs}", miou, network)
+    best = Table(box=None, pad_edge=False)
+    for heading in ("front", *objectives):
+        best.add_column(heading, justify="right")
+    for point in _front(progress, objectives)[:_SHOWN]:
+        best.add_row(f"trial {point['trial']}", *(human(name, point[name]) for name in objectives))
+    bar = ProgressBar(total=progress.planned, completed=progress.done, width=40)
+    return Group(bar, Text(_standing(progress)), running, best, Text("\n".join(latest[-2:]), style="dim"))
+
+
+def _front(progress: Progress, objectives: Mapping[str, str]) -> list[dict[str, object]]:
+    rows = [{"trial": trial, "state": "finished", **values} for trial, values in progress.points.copy()]
+    return front(rows, objectives)
+
+
+def _part(architecture: object, slot: str) -> str:
+    component = getattr(architecture, slot)
+    return str(dict(component.options).get("model", component.name))
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

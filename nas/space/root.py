@@ -1,0 +1,175 @@
+"""From the root of a file to the parts of a `Space`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from blocks.architecture import NONE, SLOTS, Architecture
+from blocks.errors import SpaceError, nearest
+from blocks.options import Option, options_of
+from nas.space import count
+from nas.space.components import Components
+from nas.space.forbid import Rules
+from nas.space.mistakes import Mark, Mistakes
+from nas.space.nodes import Listing, Node, Scalar, Table, is_null, plain
+from nas.space.sections import Sections
+from nas.space.tree import Part, Slot, Tree, questions
+from nas.space.values import Values
+from runners.protocol import Training
+
+SECTIONS = (
+    "name", "data", "shared", "architecture", "training", "objectives", "budget", "forbid", "search", "resources",
+)  # fmt: skip
+REST: Mapping[str, Option] = {"align_corners": Option("align_corners", bool, False)}
+_EASY = 50_000  # steps of counting that reading a file may take
+
+
+def built(root: Table, name: str, mistakes: Mistakes) -> dict[str, Any] | None:
+    """Read every section; None where a mistake was noted."""
+    for key in root:
+        if key not in SECTIONS:
+            mistakes.add(root.at(key), "A search space", "sections that exist", {"key": key}, nearest(key, SECTIONS))
+    values = Values(mistakes)
+    shared(root, values)
+    sections = Sections(values, mistakes)
+    data = required(root, "data", "Write data: shapes", mistakes)
+    found = sections.data(data) if data else None
+    read: dict[str, Any] = {
+        "name": named(root, name, mistakes),
+        "objectives": sections.objectives(root.entries.get("objectives")),
+        "budget": sections.budget(root.entries.get("budget")),
+        "search": sections.search(root.entries.get("search")),
+        "resources": sections.resources(root.entries.get("resources")),
+        "tree": _Trees(Components(values, mistakes), mistakes).tree(root),
+    }
+    if mistakes.found or found is None:
+        return None
+    answerable(read["tree"], read["search"].sampler.name, root, mistakes)
+    return read | {"data": found[0], "place": found[1]}
+
+
+def shared(root: Table, values: Values) -> None:
+    """Read the questions that several places take the one answer of."""
+    node = root.entries.get("shared")
+    if node is None or is_null(node):
+        return
+    if not isinstance(node, Table):
+        values.mistakes.add(node.mark, "shared", "a mapping of names", {"shared": plain(node)}, "Write {width: 256}")
+        return
+    found = {key: values.leaf(value, f"shared.{key}", None) for key, value in node.entries.items()}
+    values.shared.update(found)
+
+
+def required(root: Table, key: str, remedy: str, mistakes: Mistakes) -> Node | None:
+    """A section that every space has."""
+    node = root.entries.get(key)
+    if node is None or is_null(node):
+        mark = root.at(key) if node else root.mark
+        mistakes.add(mark, "A search space", f"the section `{key}`", {key: None}, remedy)
+        return None
+    return node
+
+
+def named(root: Table, name: str, mistakes: Mistakes) -> str:
+    """The name of the space; the file's own where none is written."""
+    node = root.entries.get("name")
+    if node is None:
+        return name
+    given = plain(node)
+    if not isinstance(given, str) or not 0 < len(given) <= 100:
+        mistakes.add(node.mark, "name", "text of 1 to 100 characters", {"name": given}, "Quote it if it is a number")
+    return str(given)
+
+
+def answerable(tree: Tree, sampler: str, root: Table, mistakes: Mistakes) -> None:
+    """Note what only the whole tree can show: nothing is left, or a grid over continuous questions."""
+    search = root.entries.get("search")
+    mark = search.at("sampler") if isinstance(search, Table) and "sampler" in search else root.mark
+    if sampler == "grid":
+        for question in questions(tree):
+            if not question.discrete:
+                got = {"question": question.path}
+                mistakes.add(mark, "The grid sampler", "discrete questions alone", got, "Give it a step")
+    try:
+        empty = bool(tree.rules) and not count.architectures(tree, work=_EASY)
+    except SpaceError:
+        empty = False  # too long to count here; sampling will tell
+    if empty:
+        needs = "an architecture that `forbid:` allows"
+        mistakes.add(root.at("forbid"), "A search space", needs, {"architectures": 0}, "Forbid less")
+
+
+@dataclass(slots=True)
+class _Trees:
+    """Reads the sections that ask: architecture, training, forbid."""
+
+    components: Components
+    mistakes: Mistakes
+
+    def tree(self, root: Table) -> Tree | None:
+        slots, rest = self.architecture(required(root, "architecture", "Write the slots below it", self.mistakes))
+        node = root.entries.get("training")
+        training = self.components.part(node, "training", options_of(Training), besides=("losses",))
+        written = node.entries.get("losses") if isinstance(node, Table) else None
+        main, coarse = self.losses(written, root.mark)
+        rules = Rules(self.mistakes, self.components.values.shared, REST, options_of(Training))
+        return Tree(slots, rest, training, main, coarse, rules.rules(root.entries.get("forbid")))
+
+    def architecture(self, node: Node | None) -> tuple[tuple[Slot, ...], Part]:
+        known = (*SLOTS, *REST)
+        if node is None or not isinstance(node, Table):
+            if node is not None:
+                got, remedy = {"value": plain(node)}, f"Slots: {', '.join(known)}"
+                self.mistakes.add(node.mark, "architecture", "a mapping of slots", got, remedy)
+            return (), Part("architecture")
+        for key in node:
+            if key not in known:
+                self.mistakes.add(node.at(key), "architecture", "slots that exist", {"key": key}, nearest(key, known))
+        defaults = {slot: c.name for slot, c in Architecture(backbone=NONE).slots()}
+        slots: list[Slot | None] = []
+        for kind in SLOTS:
+            written = node.entries.get(kind)
+            if written is None and kind == "backbone":
+                got = {"backbone": None}
+                self.mistakes.add(
+                    node.mark, "architecture", "a backbone", got, "Write backbone: {timm: {model: resnet18}}"
+                )
+                continue
+            slots.append(
+                self.components.slot(written or Scalar(defaults[kind], node.mark), f"architecture.{kind}", kind)
+            )
+        rest = Table({k: v for k, v in node.entries.items() if k in REST}, node.mark, node.keys)
+        return tuple(s for s in slots if s), self.components.part(rest, "architecture", REST)
+
+    def losses(self, node: Node | None, mark: Mark) -> tuple[tuple[Slot, ...], tuple[Slot, ...]]:
+        """Read what supervises the logits and the coarse logits."""
+        default = Scalar("cross_entropy", mark)
+        weighted = Table({"cross_entropy": Table({"weight": Scalar(0.4, mark)}, mark)}, mark)
+        if node is None or is_null(node):
+            return self.sum(default, "main"), self.sum(weighted, "coarse")
+        if not isinstance(node, Table):
+            remedy = "Write {main: cross_entropy}"
+            self.mistakes.add(node.mark, "training.losses", "a mapping", {"value": plain(node)}, remedy)
+            return (), ()
+        for key in node:
+            if key not in {"main", "coarse"}:
+                remedy = nearest(key, ("main", "coarse"))
+                self.mistakes.add(node.at(key), "training.losses", "keys that exist", {"key": key}, remedy)
+        main = self.sum(node.entries.get("main", default), "main")
+        return main, self.sum(node.entries.get("coarse", weighted), "coarse")
+
+    def sum(self, node: Node, key: str) -> tuple[Slot, ...]:
+        """Read one loss or a list of losses that are added up."""
+        path = f"training.losses.{key}"
+        items = node.items if isinstance(node, Listing) else (node,)
+        if not items and key == "main":
+            self.mistakes.add(node.mark, path, "at least one loss", {key: []}, "Write main: cross_entropy")
+        slots = [self.components.slot(item, path, "loss") for item in items]
+        names = [name for slot in slots if slot for name in slot.parts]
+        for item, slot in zip(items, slots, strict=True):
+            for name in slot.parts if slot else ():
+                if names.count(name) > 1:
+                    self.mistakes.add(item.mark, path, "each loss once", {"loss": name}, "Set its weight instead")
+        return tuple(s for s in slots if s)

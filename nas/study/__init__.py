@@ -1,0 +1,103 @@
+"""The loop: propose, run, record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from blocks.architecture import Component
+from blocks.catalogue import component_type
+from nas.propose import Mirror, OptunaProposer, Progress
+from nas.space import Space
+from nas.store import Store
+from nas.study.checkpoints import Pruning
+from nas.study.provenance import provenance
+from nas.study.results import Study
+from nas.study.resume import claim, recall
+from nas.study.work import work_of
+from runners.data import dataset
+from runners.halving import ParetoHalving
+from runners.protocol import Runner, Work
+
+RunnerName = Literal["ray", "local"]
+FOLDER = "nas_runs"
+
+__all__ = ["FOLDER", "RunnerName", "Study", "sweep", "work_of"]
+
+
+def sweep(
+    space: Space | str,
+    *,
+    study: str | None = None,
+    store: str | None = None,
+    runner: RunnerName = "ray",
+    resume: bool = False,
+    address: str | None = None,
+    folder: str | Path = FOLDER,
+    progress: Progress | None = None,
+) -> Study:
+    """Search a space until its trials are used up, and return the study.
+
+    Args:
+        space: a `Space`, or the name or path of a file.
+        study: the study's name; by default the space's.
+        store: a path or an SQLAlchemy URL; by default `NAS_STORE`, or nas.db in this folder.
+        runner: `ray`, or `local` for one trial after another in this process.
+        resume: go on with a study that exists; what has finished is not trained again.
+        address: of a running Ray cluster; by default one is started here and stopped at the end.
+        folder: where checkpoints lie; on a cluster, one that all nodes see.
+        progress: filled while the sweep runs, for whoever shows it.
+
+    Raises:
+        NasError: the space, the data, the store or the cluster will not do; the message says what to mend.
+    """
+    space = Space.load(space) if isinstance(space, str) else space
+    name = study or space.name
+    work = work_of(space, Path(folder) / name)
+    data = dataset(space.data, work.place)
+    fingerprint = data.fingerprint()
+    with Store.open(store) as opened:
+        study_id = claim(space, name, opened, resume=resume)
+        opened.record_provenance(study_id, provenance(fingerprint))
+        mirror = Mirror(opened.url, name, space.objectives)
+        try:
+            proposer = OptunaProposer(
+                space,
+                opened,
+                study_id,
+                data=data.info,
+                data_fingerprint=fingerprint,
+                progress=progress or Progress(space.search.trials),
+                mirror=mirror,
+                prepare=fetch_weights,
+            )
+            stopper = ParetoHalving(work.halving, work.objectives) if work.halving else None
+            if stopper is not None:
+                recall(stopper, opened, study_id)
+            carried_out = Pruning(proposer, work, space.objectives) if work.keep == "front" else proposer
+            ended = _runner(runner, work, space.data, stopper, address).run(carried_out)
+        finally:
+            mirror.close()
+        return Study(name, opened.url, interrupted=not ended)
+
+
+def fetch_weights(backbone: Component) -> None:
+    """Have the driver fetch what a backbone downloads, before any worker needs it: workers may be offline."""
+    kind = component_type("backbone", backbone.name)
+    fetch: Callable[[Mapping[str, Any]], None] | None = getattr(kind, "fetch", None)
+    if fetch is not None:
+        fetch(dict(backbone.options))
+
+
+def _runner(
+    name: RunnerName, work: Work, data: Component, stopper: ParetoHalving | None, address: str | None
+) -> Runner:
+    # Each is imported only where it is used: ray takes seconds, and a laptop may do without.
+    if name == "local":
+        from runners.local import LocalRunner
+
+        return LocalRunner(work, data, stopper)
+    from runners.ray_tune import RayRunner
+
+    return RayRunner(work, data, stopper, address=address)

@@ -1,0 +1,23 @@
+"""From a space to what a runner is told of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nas.space import Space
+from runners.protocol import Work
+
+
+def work_of(space: Space, folder: Path) -> Work:
+    """What a runner is told of a space."""
+    return Work(
+        place=space.places(),
+        folder=folder.absolute(),
+        cpu=space.resources.cpu,
+        gpu=space.resources.gpu,
+        loaders=space.resources.loaders,
+        keep=space.resources.keep,
+        halving=space.search.early_stopping,
+        objectives=space.objectives,
+        concurrent=space.resources.concurrent,
+    )

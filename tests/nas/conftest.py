@@ -1,0 +1,111 @@
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from blocks.architecture import Architecture, Component, canonical_json, fingerprint
+from nas.store import Store, choices_of
+from runners.protocol import Epoch, Finished, Interrupted, Outcome, Protocol
+
+Add = Callable[..., int]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store.open(str(tmp_path / "nas.db")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def study_id(store: Store) -> int:
+    objectives = {"miou": "max", "macs": "min"}
+    return store.create_study("camvid", space="name: camvid", objectives=objectives, budget={"macs": 1e10}, seed=0)
+
+
+def protocol_of(rate: float = 1e-3, epochs: int = 3) -> Protocol:
+    return Protocol(
+        data=Component.of("shapes", {"size": (120, 160)}),
+        data_fingerprint="0123456789abcdef",
+        size=(120, 160),
+        classes=3,
+        image_channels=3,
+        training=(("epochs", epochs), ("learning_rate", rate), ("scale", (0.5, 2.0))),
+        main=(Component.of("cross_entropy", {"weight": 1.0}), Component.of("dice")),
+        coarse=(),
+    )
+
+
+def architecture_of(context: str, model: str = "resnet18", channels: int = 512) -> Architecture:
+    options = {"ppm": {"bins": (1, 2, 3, 6), "channels": channels}, "psa": {"mode": "parallel", "gate": True}}
+    return Architecture(
+        backbone=Component.of("timm", {"model": model}),
+        context=Component.of(context, options.get(context, {})),
+    )
+
+
+def epoch_of(number: int, miou: float, log: str = "") -> Epoch:
+    return Epoch(
+        epoch=number,
+        loss=1.0 / number,
+        miou=miou,
+        pixel_accuracy=0.9,
+        class_iou=(miou, None, 0.5),
+        learning_rate=1e-3,
+        seconds=2.0,
+        peak_memory_bytes=1000 * number,
+        log=log,
+    )
+
+
+@pytest.fixture
+def add() -> Add:
+    """Let a trial live its life: proposed, started, an epoch for each mIoU, ended."""
+
+    def added(
+        store: Store,
+        study_id: int,
+        *,
+        context: str = "none",
+        model: str = "resnet18",
+        channels: int = 512,
+        rate: float = 1e-3,
+        seed: int = 0,
+        macs: int = 1_000_000_000,
+        mious: Sequence[float] = (0.1, 0.2, 0.3),
+        outcome: Outcome | None = Finished(),
+        started: bool = True,
+    ) -> int:
+        architecture, protocol = architecture_of(context, model, channels), protocol_of(rate)
+        trial_id = store.propose(
+            study_id,
+            store.next_number(study_id),
+            identity=fingerprint(canonical_json([architecture.fingerprint, protocol.fingerprint, seed])),
+            architecture=architecture,
+            protocol=protocol,
+            seed=seed,
+            cost={"params": macs // 100, "macs": macs, "macs_conv": macs - 1, "activation_bytes": 4096},
+            answers={"context": context, "context.ppm.bins": (1, 2, 3, 6), "training.learning_rate": rate},
+            choices=choices_of(architecture, protocol),
+            epochs=3,
+        )
+        if started:
+            store.start(trial_id, "node1", "cpu")
+        for number, miou in enumerate(mious, start=1):
+            store.epoch(trial_id, epoch_of(number, miou, log=f"epoch {number}\n"))
+        if outcome is not None:
+            store.end(trial_id, outcome)
+        return trial_id
+
+    return added
+
+
+@pytest.fixture
+def filled(store: Store, study_id: int, add: Add) -> Store:
+    """A study with five trained networks, one left unfinished."""
+    add(store, study_id, context="none", macs=1_000_000_000, mious=(0.10, 0.25, 0.20))
+    add(store, study_id, context="ppm", macs=2_000_000_000, mious=(0.20, 0.30, 0.40))
+    add(store, study_id, context="ppm", channels=256, macs=3_000_000_000, mious=(0.20, 0.30, 0.35), rate=1e-2)
+    add(store, study_id, context="psa", macs=40_000_000_000, mious=(0.30, 0.40, 0.50))
+    add(store, study_id, context="psa", model="mobilenetv3_small_100", macs=500_000_000, mious=(0.1,), outcome=None)
+    add(store, study_id, context="aspp", macs=700_000_000, mious=(), outcome=Interrupted())
+    return store
