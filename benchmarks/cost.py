@@ -74,7 +74,9 @@ def main() -> None:
             start = time.perf_counter()
             count(architecture, (height, width), given.classes)
             times.append(time.perf_counter() - start)
-    print(f"size {height}x{width} px, {given.classes} classes, {given.count} architectures, {torch.get_num_threads()} threads")
+    print(
+        f"size {height}x{width} px, {given.classes} classes, {given.count} architectures, {torch.get_num_threads()} threads"
+    )
     print(f"meta device: {sum(ours):.2f} s in total, {statistics.median(ours):.4f} s the median")
     print(f"fvcore on the CPU: {sum(theirs):.2f} s in total, {statistics.median(theirs):.4f} s the median")
     print(f"ratio: {statistics.median(theirs) / statistics.median(ours):.1f}")

@@ -22,9 +22,7 @@ from blocks.architecture import Architecture
 from blocks.network import Network
 
 _aten = torch.ops.aten
-_CONVOLUTIONS = frozenset(
-    {_aten.convolution, _aten._convolution, _aten.cudnn_convolution, _aten._slow_conv2d_forward}
-)
+_CONVOLUTIONS = frozenset({_aten.convolution, _aten._convolution, _aten.cudnn_convolution, _aten._slow_conv2d_forward})
 _PRODUCTS = frozenset({_aten.mm, _aten.addmm})
 
 

@@ -41,7 +41,7 @@ class Shapes(NamedTuple):
     guide: tuple[FeatureMap, ...] = ()
     map: FeatureMap | None = None
     coarse: int = 0
-    taps: Mapping[str, FeatureMap] = MappingProxyType({})
+    taps: Mapping[str, FeatureMap] = {}  # not a mapping proxy: networks hold shapes, and are copied and pickled
 
 
 def aligned(source: Shapes) -> FeatureMap:

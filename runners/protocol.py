@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 from typing import Protocol as Interface
 
 from blocks.architecture import Architecture, Component, canonical_json, fingerprint
 from blocks.options import Range, Value, When
+
+if TYPE_CHECKING:
+    import torch
+
+    from runners.data import DataSet
 
 Keep = Literal["front", "last", "all", "none"]
 
@@ -245,6 +250,14 @@ class Work:
     def checkpoint(self, trial: int) -> Path:
         """Where a trial's checkpoint lies."""
         return self.folder / f"{trial:06d}" / "checkpoint.pt"
+
+
+class Recipe(Interface):
+    """Trains and evaluates one network: a function that yields each epoch and returns the outcome."""
+
+    def __call__(
+        self, proposal: Proposal, work: Work, data: DataSet, device: torch.device, /
+    ) -> Generator[Epoch, None, Outcome]: ...
 
 
 class Proposer(Interface):

@@ -96,7 +96,8 @@ class Timm(nn.Module):
             maps = [m.permute(0, 3, 1, 2).contiguous() for m in maps]
         if self.plan.multiple > 1:
             strides = [level.stride for level in self.plan.pyramid]
-            maps = [m[..., : -(-height // s), : -(-width // s)] for m, s in zip(maps, strides, strict=True)]
+            cropped = (m[..., : -(-height // s), : -(-width // s)] for m, s in zip(maps, strides, strict=True))
+            maps = [m.contiguous() for m in cropped]
         return f._replace(pyramid=tuple(maps))
 
     @classmethod
@@ -123,10 +124,13 @@ class _Plan:
 
 def _check_name(model: str) -> None:
     # `hf-hub:` and `local-dir:` names are refused here too: a space file must not name files to load.
-    if not timm.is_model(model):
-        known = nearest(model.partition(".")[0], timm.list_models())
+    name, _, tag = model.partition(".")
+    if not timm.is_model(name):
+        known = nearest(name, timm.list_models())
         remedy = known if known.startswith("Did") else "See timm.list_models()"
         raise BlockError(law("The backbone timm", "a model that timm knows", {"model": model}, remedy))
+    if tag and model not in (tagged := timm.list_models(f"{name}.*", pretrained=True)):
+        raise BlockError(law("The backbone timm", "weights that timm knows", {"model": model}, nearest(model, tagged)))
 
 
 def _arguments(model: str, size: tuple[int, int] | None, drop_path: float = 0.0) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import random
 from collections.abc import Iterator, Mapping
@@ -12,7 +13,7 @@ import torch
 from blocks.architecture import Architecture, Component
 from blocks.catalogue import component_type
 from blocks.cost import cost_of, measure
-from blocks.errors import BlockError, RunError, law
+from blocks.errors import BlockError, RunError, SpaceError, law
 from blocks.network import Network
 from blocks.options import options_of, supplied
 from nas.space import Space
@@ -44,17 +45,18 @@ def input_of(space: Space, *, size: tuple[int, int] | None, classes: int | None)
 
 def architectures(space: Space, limit: int) -> Iterator[Architecture]:
     """Yield every architecture of a space that holds `limit` or fewer, else different ones drawn at random."""
-    count = space.count()
-    if count <= limit:
-        yield from (candidate.architecture for candidate in space.enumerate())
-        return
-    seen: set[str] = set()
-    chance = random.Random(0)
-    # A space with little that it may hold beside forbidden combinations repeats itself: give up in the end.
+    if space.count() <= limit:
+        # A continuous question counts as one answer, yet has no end: such a space is sampled too.
+        with contextlib.suppress(SpaceError):
+            yield from space.architectures()
+            return
+    seen: set[Architecture] = set()
+    chance = random.Random(space.search.seed)
+    # A space that holds little repeats itself: give up in the end.
     for _ in range(20 * limit):
         architecture = space.sample(chance).architecture
-        if architecture.fingerprint not in seen:
-            seen.add(architecture.fingerprint)
+        if architecture not in seen:
+            seen.add(architecture)
             yield architecture
         if len(seen) == limit:
             return

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 
 from blocks.errors import SpaceError, law
 from blocks.options import Option, Value, is_active
-from nas.space.questions import Question, same
-from nas.space.tree import Asked, Condition, Field, Fixed, Leaf, Part, Slot, Tree
+from nas.space.questions import Question
+from nas.space.tree import Asked, Field, Fixed, Leaf, Part, Slot, Tree
 
-MAX_WORK = 2_000_000
+MAX_WORK = 1_000_000
 """Steps after which a count is given up: a few seconds."""
 
 REST = "\0the rest"
@@ -34,13 +34,17 @@ class _Counting:
     tree: Tree
     left: int
     users: dict[str, list[tuple[str, Option, Part]]] = field(default_factory=dict)
-    at: dict[str, list[tuple[int, int, Condition]]] = field(default_factory=dict)
+    hits: dict[tuple[str, object], Held] = field(default_factory=dict)  # what holds where a place holds a value
+    told_at: dict[str, list[Value]] = field(default_factory=dict)
     told: dict[str, list[tuple[Value, int]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for i, rule in enumerate(self.tree.rules):
             for j, condition in enumerate(rule.conditions):
-                self.at.setdefault(condition.path, []).append((i, j, condition))
+                for value in condition.values:
+                    self.told_at.setdefault(condition.path, []).append(value)
+                    key = (condition.path, _key(value))
+                    self.hits[key] = self.hits.get(key, frozenset()) | {(i, j)}
         for part in _parts(self.tree):
             for each in part.fields:
                 if isinstance(each.leaf, Asked):
@@ -51,9 +55,9 @@ class _Counting:
 
     def mentioned(self, question: Question) -> list[Value]:
         """Answers that a condition or another option's existence tells from the rest."""
-        values = [v for _, _, c in self.at.get(question.path, ()) for v in c.values]
+        values = list(self.told_at.get(question.path, ()))
         for path, option, part in self.users.get(question.path, ()):
-            values += [v for _, _, c in self.at.get(path, ()) for v in c.values]
+            values += self.told_at.get(path, ())
             for other in part.fields:
                 if other.option.when is not None and other.option.when.option == option.name:
                     values += other.option.when.values
@@ -69,10 +73,7 @@ class _Counting:
         domain, size = question.domain, question.domain.size
         if size is None:
             return [(REST, 1)]
-        told: list[Value] = []
-        for value in self.mentioned(question):
-            if value in domain and not any(same(value, t) for t in told):
-                told.append(domain.settled(value))
+        told = list({_key(v): domain.settled(v) for v in self.mentioned(question) if v in domain}.values())
         rest = [(REST, size - len(told))] if size > len(told) else []
         return [(value, 1) for value in told] + rest
 
@@ -89,26 +90,24 @@ class _Counting:
             raise SpaceError(law("A count", "`forbid:` entries that interact less", got, "Simplify `forbid:`"))
 
     def held(self, state: State, path: str, value: Value) -> State:
-        hits = [(i, j) for i, j, c in self.at.get(path, ()) if c.met((value,))]
-        return (state[0] | frozenset(hits), state[1]) if hits else state
-
-    def forbidden(self, state: State) -> bool:
-        return any(all((i, j) in state[0] for j in range(len(r.conditions))) for i, r in enumerate(self.tree.rules))
+        hits = self.hits.get((path, _key(value)))
+        return (state[0] | hits, state[1]) if hits else state
 
     def pruned(self, states: Counter[State], done: tuple[str, ...]) -> Counter[State]:
         """Drop what is forbidden, and forget conditions of rules that can no longer be met."""
-        found: Counter[State] = Counter()
         prefixes = tuple(f"{path}." for path in done)
+        decided = [
+            {j for j, c in enumerate(rule.conditions) if c.path in done or c.path.startswith(prefixes)}
+            for rule in self.tree.rules
+        ]
+        found: Counter[State] = Counter()
         for (held, known), count in states.items():
-            if self.forbidden((held, known)):
-                continue
-            dead = {
-                i
-                for i, rule in enumerate(self.tree.rules)
-                for j, c in enumerate(rule.conditions)
-                if (c.path in done or c.path.startswith(prefixes)) and (i, j) not in held
-            }
-            found[frozenset(h for h in held if h[0] not in dead), known] += count
+            self.spend(1 + len(held))
+            met: dict[int, set[int]] = {}
+            for i, j in held:
+                met.setdefault(i, set()).add(j)
+            if not any(len(js) == len(self.tree.rules[i].conditions) for i, js in met.items()):
+                found[frozenset(h for h in held if decided[h[0]] <= met[h[0]]), known] += count
         return found
 
     def slot(self, states: Counter[State], slot: Slot) -> Counter[State]:
@@ -217,6 +216,11 @@ def candidates(tree: Tree, *, work: int = MAX_WORK) -> int:
     """
     counting = _Counting(tree, work)
     return counting.total(counting.training(counting.architecture(Counter({_START: 1}))))
+
+
+def _key(value: Value) -> object:
+    """Equal for what `same` calls equal: 1 and 1.0 are, 1 and true are not."""
+    return tuple(_key(v) for v in value) if isinstance(value, tuple) else (isinstance(value, bool), value)
 
 
 def _parts(tree: Tree) -> Iterator[Part]:

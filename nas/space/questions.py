@@ -24,6 +24,11 @@ class Choices:
     def size(self) -> int:
         return len(self.values)
 
+    @property
+    def first(self) -> Value:
+        """The answer that is listed first."""
+        return self.values[0]
+
     def __iter__(self) -> Iterator[Value]:
         return iter(self.values)
 
@@ -71,6 +76,11 @@ class Span:
     def last(self) -> int | float:
         """The greatest answer, which a step may keep below `high`."""
         return self.high if self.size is None else self.nth(self.size - 1)
+
+    @property
+    def first(self) -> int | float:
+        """The least answer."""
+        return self.low
 
     def __iter__(self) -> Iterator[Value]:
         return (self.nth(i) for i in range(self.size or 0))

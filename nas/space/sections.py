@@ -105,7 +105,8 @@ class Sections:
         if isinstance(name, str) and name in known:
             return name, options
         remedy = nearest(name, known) if isinstance(name, str) else f"Known: {', '.join(sorted(known))}"
-        self.mistakes.add(mark, path, "one name that exists", {"value": name if name else plain(node)}, remedy)
+        got = name or (list(node) if isinstance(node, Table) else plain(node))
+        self.mistakes.add(mark, path, "one name that exists", {path.rpartition(".")[2]: got}, remedy)
         return None
 
     def data(self, node: Node) -> tuple[Component, dict[str, str]] | None:
@@ -149,11 +150,10 @@ class Sections:
         """Read what a candidate may cost at most; null lifts a limit that an extended file sets."""
         found: dict[str, float] = {}
         for name, key, value in self.figures(node, "budget", COSTS):
+            path, positive = f"budget.{key}", Option(key, float, 1.0, Range(1e-9))
             if isinstance(value, Table):
-                self.mistakes.add(value.mark, f"budget.{key}", "a number", {key: plain(value)}, "Write one number")
-            elif not is_null(value) and (
-                limit := self.values.fixed(literal(value), value.mark, f"budget.{key}", positive)
-            ):
+                self.mistakes.add(value.mark, path, "a number", {key: plain(value)}, "Write one number")
+            elif not is_null(value) and (limit := self.values.fixed(literal(value), value.mark, path, positive)):
                 found[name] = float(limit.value)  # type: ignore[arg-type]
         return found
 

@@ -7,12 +7,12 @@ import json
 import os
 import random
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from blocks.architecture import Component
+from blocks.architecture import Architecture, Component
 from blocks.errors import SpaceError, law
 from blocks.options import Value
 from nas.space import count, tree
@@ -142,35 +142,48 @@ class Space:
         Raises:
             SpaceError: a question is continuous.
         """
-        continuous = [q.path for q in self.questions() if not q.discrete]
+        self._check_discrete(self.questions())
+        return self._all(None)
+
+    def architectures(self) -> Iterator[Architecture]:
+        """Yield every architecture once, in the order of the file; questions about the training may be continuous.
+
+        Raises:
+            SpaceError: a question about the architecture is continuous.
+        """
+        own = {q.path: q for q in tree.architecture_questions(self.tree)}
+        self._check_discrete(own.values())
+        return (candidate.architecture for candidate in self._all(lambda question: question.path in own))
+
+    def _check_discrete(self, questions: Iterable[Question]) -> None:
+        continuous = [q.path for q in questions if not q.discrete]
         if continuous:
             remedy = "Give it a step, or sample instead"
             raise SpaceError(law("Enumeration", "discrete questions", {"continuous": ", ".join(continuous)}, remedy))
-        return self._all()
 
-    def _all(self) -> Iterator[Candidate]:
-        # The last open question is the digit that turns fastest; an answer may open other questions behind it.
-        digits: list[tuple[Iterator[Value], Value]] = []  # answers still to come, and the one that stands
+    def _all(self, counts: Callable[[Question], bool] | None) -> Iterator[Candidate]:
+        """Yield a candidate for each combination of answers to the questions that count; None: all of them do."""
+        # A digit is a question and its answers, the standing one first; the last turns fastest and may open others.
+        digits: list[tuple[Question, list[Value]]] = []
         while True:
             position = 0
 
             def ask(question: Question) -> Value:
                 nonlocal position
                 if position == len(digits):
-                    values = iter(question.domain)
-                    digits.append((values, next(values)))
+                    digits.append((question, list(question.domain) if question.discrete else [question.domain.first]))
                 position += 1
-                return digits[position - 1][1]
+                return digits[position - 1][1][0]
 
             with contextlib.suppress(Forbidden):
                 yield self.choose(ask)
-            while digits:
-                values, _ = digits.pop()
-                if following := next(((value,) for value in values), None):
-                    digits.append((values, *following))
-                    break
-            else:
+                while counts and digits and not counts(digits[-1][0]):
+                    digits.pop()
+            while digits and len(digits[-1][1]) == 1:
+                digits.pop()
+            if not digits:
                 return
+            digits[-1][1].pop(0)
 
     def sample(self, rng: random.Random) -> Candidate:
         """Draw a candidate: every question by chance, forbidden combinations drawn again.

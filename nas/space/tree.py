@@ -195,16 +195,16 @@ def choose(tree: Tree, ask: Ask) -> Candidate:
 
 def questions(tree: Tree) -> tuple[Question, ...]:
     """Every question that may be asked, once each, in the order of the walk."""
-    return tuple({q.path: q for q in _all_questions(tree)}.values())
-
-
-def _all_questions(tree: Tree) -> Iterator[Question]:
-    for slot in tree.slots:
-        yield from _slot_questions(slot)
-    yield from _part_questions(tree.rest)
-    yield from _part_questions(tree.training)
+    asked = [*architecture_questions(tree), *_part_questions(tree.training)]
     for slot in (*tree.main, *tree.coarse):
-        yield from _slot_questions(slot)
+        asked += _slot_questions(slot)
+    return tuple({q.path: q for q in asked}.values())
+
+
+def architecture_questions(tree: Tree) -> tuple[Question, ...]:
+    """Those whose answers may change the architecture, once each, in the order of the walk."""
+    asked = [question for slot in tree.slots for question in _slot_questions(slot)]
+    return tuple({q.path: q for q in (*asked, *_part_questions(tree.rest))}.values())
 
 
 def _slot_questions(slot: Slot) -> Iterator[Question]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Final, Self
 
 from sqlalchemy import insert, update
@@ -35,12 +36,12 @@ class Store:
         StoreError: there is no store at `url`, or it is not one of this version.
     """
 
-    def __init__(self, url: str, *, create: bool = True) -> None:
-        self._url = database.parse(url)
+    def __init__(self, url: str | Path, *, create: bool = True) -> None:
+        self._url = database.parse(str(url))
         self._engine = database.connect(self._url, create=create)
 
     @classmethod
-    def open(cls, url: str | None = None, *, create: bool = True) -> Self:
+    def open(cls, url: str | Path | None = None, *, create: bool = True) -> Self:
         """Open the store at `url`, by default at `default_url()`."""
         return cls(url or default_url(), create=create)
 
@@ -48,6 +49,9 @@ class Store:
     def url(self) -> str:
         """The SQLAlchemy URL, password included: what another library needs to open the same database."""
         return self._url.render_as_string(hide_password=False)
+
+    def __str__(self) -> str:
+        return self._url.render_as_string(hide_password=True)
 
     def close(self) -> None:
         """Let go of every connection."""

@@ -25,6 +25,7 @@ from nas.store.schema import Moment, choice, trial
 
 _LONGEST = 10_000  # characters
 _DEEPEST = 100  # brackets and `not`s within each other
+_MOST = 500  # comparisons; SQLite gives up at 1000
 _ORDER: Final[dict[type[ast.cmpop], Callable[[Any, Any], Any]]] = {
     ast.Lt: operator.lt,
     ast.LtE: operator.le,
@@ -95,7 +96,9 @@ def translate(text: str, options: Options) -> ColumnElement[bool]:
             tree = ast.parse(text, mode="eval")
         return _Translator(text, options).condition(tree.body, 0)
     except SyntaxError as error:
-        raise QueryError(_message(text, error.offset or 1, _GRAMMAR, {"where": text}, _EXAMPLE)) from error
+        # The parser points nowhere when the text ends too early.
+        column = min(error.offset or len(text) + 1, len(text) + 1)
+        raise QueryError(_message(text, column, _GRAMMAR, {"where": text}, _EXAMPLE)) from error
     except (ValueError, RecursionError, MemoryError) as error:
         remedy = "Take out odd characters and nested brackets"
         raise QueryError(law("--where", _GRAMMAR, {"where": text[:200]}, remedy)) from error
@@ -110,7 +113,9 @@ class _Translator:
 
     def __init__(self, text: str, options: Options) -> None:
         self.text = text
+        self.bytes = text.encode()  # the parser counts bytes, people count characters
         self.options = options
+        self.count = 0
 
     def condition(self, node: ast.expr, depth: int) -> ColumnElement[bool]:
         """Translate what is true or false."""
@@ -130,6 +135,9 @@ class _Translator:
 
     def comparison(self, left: ast.expr, sign: ast.cmpop, right: ast.expr) -> ColumnElement[bool]:
         """Translate `a < b`, `a == b`, `a in b`."""
+        self.count += 1
+        if self.count > _MOST:
+            raise self.refusal(left, f"at most {_MOST} comparisons", {"comparisons": self.count}, "Use `in [...]`")
         if isinstance(sign, ast.In | ast.NotIn):
             return self.membership(left, right, negated=isinstance(sign, ast.NotIn))
         a, b = self.operand(left), self.operand(right)
@@ -156,13 +164,17 @@ class _Translator:
         if not isinstance(name, _Name) or not isinstance(right, ast.List | ast.Tuple | ast.Set):
             needs = "a column or an option before `in` and a list of values after it"
             raise self.refusal(right, needs, {"part": self.source(right)}, _EXAMPLE)
-        matches = []
+        listed: dict[Kind, list[ColumnElement[Any]]] = {}
+        absent: list[ColumnElement[bool]] = []
         for node in right.elts:
             value = self.operand(node)
             kind = self.kind(name, value, node)
-            matches.append(name.sql(kind).is_not_distinct_from(self.sql(value, kind, node)))
-        found = or_(false(), *matches)
-        return not_(found) if negated else found
+            if value == _Plain(None):
+                absent.append(name.sql(kind).is_(None))
+            else:
+                listed.setdefault(kind, []).append(self.sql(value, kind, node))
+        found = or_(false(), *absent, *(name.sql(kind).in_(values) for kind, values in listed.items()))
+        return not_(func.coalesce(found, false())) if negated else found
 
     def operand(self, node: ast.expr) -> _Name | _Plain:
         """Read a name or a value."""
@@ -234,14 +246,13 @@ class _Translator:
             raise self.refusal(node, "finite numbers", {"part": self.source(node)}, "Give a smaller one")
         return value
 
-    def source(self, node: ast.AST) -> str:
+    def source(self, node: ast.expr) -> str:
         """What the person wrote there, shortened for a message."""
-        return (ast.get_source_segment(self.text, node) or "")[:200]
+        return self.bytes[node.col_offset : node.end_col_offset].decode(errors="replace")[:200]
 
     def refusal(self, node: ast.expr, needs: str, got: Mapping[str, object], remedy: str) -> QueryError:
         """Point at a part of the condition and say what is wrong with it."""
-        # The parser counts bytes, people count characters.
-        column = len(self.text.encode()[: node.col_offset].decode(errors="replace")) + 1
+        column = len(self.bytes[: node.col_offset].decode(errors="replace")) + 1
         return QueryError(_message(self.text, column, needs, got, remedy))
 
 

@@ -6,7 +6,7 @@ a `Bridge` pickles to an empty one, and whatever a proposer holds (engines, lock
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +15,18 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from runners.protocol import Failed, Interrupted, Outcome, Proposal, Proposer, Stopper, Work
+from runners.protocol import Failed, Interrupted, Outcome, Proposal, Proposer, Stopper
 
 
 class Bridge:
     """Which of Ray's trials carries which proposal, and that each proposal ends exactly once."""
 
-    def __init__(self, proposer: Proposer, stopper: Stopper | None, work: Work, data: object, concurrent: int) -> None:
+    def __init__(
+        self, proposer: Proposer, stopper: Stopper | None, job: Mapping[str, object], concurrent: int
+    ) -> None:
         self._proposer = proposer
         self._stopper = stopper
-        self._work = work
-        self._data = data
+        self._job = job
         self._concurrent = concurrent
         self._open: dict[str, Proposal] = {}
         self._heard: set[str] = set()
@@ -41,7 +42,7 @@ class Bridge:
         if proposal is None:
             return Searcher.FINISHED  # type: ignore[no-any-return]
         self._open[ray_id] = proposal
-        return {"proposal": proposal, "work": self._work, "data": self._data}
+        return {"proposal": proposal, **self._job}
 
     def started(self, ray_id: str, host: str = "", device: str = "") -> None:
         """Tell the proposer once where a trial runs."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from blocks.architecture import Component
 from blocks.errors import RunError, law
-from runners.protocol import Proposer, Stopper, Work
+from runners.protocol import Proposer, Recipe, Stopper, Work
 
 # Ray's telemetry, loggers and result files would cost more per trial than the scheduling itself.
 _QUIET = {
@@ -36,15 +36,23 @@ class RayRunner:
         data: the data set that workers open.
         stopper: early stopping, or None.
         address: of a running Ray cluster (`auto`, `host:port`, `ray://...`); None starts one on loopback and stops it.
+        recipe: trains one network, with the signature of `runners.recipe.train`, which is what None means.
     """
 
     def __init__(
-        self, work: Work, data: Component, stopper: Stopper | None = None, *, address: str | None = None
+        self,
+        work: Work,
+        data: Component,
+        stopper: Stopper | None = None,
+        *,
+        address: str | None = None,
+        recipe: Recipe | None = None,
     ) -> None:
         self._work = work
         self._data = data
         self._stopper = stopper
         self._address = address
+        self._recipe = recipe
 
     def run(self, proposer: Proposer) -> bool:
         """Return True when the proposer had no more, False when a person interrupted.
@@ -61,8 +69,9 @@ class RayRunner:
             from runners.ray_tune.bridge import AskProposer, Bridge, Decide, Watch
             from runners.ray_tune.worker import Worker
 
+            job = {"work": self._work, "data": self._data, "recipe": self._recipe}
             concurrent = places(self._work, ray.cluster_resources())
-            bridge = Bridge(proposer, self._stopper, self._work, self._data, concurrent)
+            bridge = Bridge(proposer, self._stopper, job, concurrent)
             tuner = tune.Tuner(
                 tune.with_resources(Worker, {"cpu": self._work.cpu, "gpu": self._work.gpu}),
                 tune_config=tune.TuneConfig(

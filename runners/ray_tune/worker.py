@@ -15,11 +15,12 @@ from ray import tune
 if TYPE_CHECKING:
     import torch
 
-from runners.protocol import Epoch, Outcome, Proposal, Work
+from blocks.architecture import Component
+from runners.protocol import Epoch, Outcome, Proposal, Recipe, Work
 
 
 class Worker(tune.Trainable):  # type: ignore[misc]
-    """Train one epoch a step. Its config holds `proposal`, `work` and `data`; a result holds `epoch` or `outcome`."""
+    """Train one epoch a step. Its config holds `proposal`, `work`, `data`, `recipe`; a result holds `epoch` or `outcome`."""
 
     def setup(self, config: dict[str, Any]) -> None:
         """Take the first trial of this process."""
@@ -30,7 +31,8 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         self.cleanup()
         self._proposal: Proposal = new_config["proposal"]
         self._work: Work = new_config["work"]
-        self._data = new_config["data"]
+        self._data: Component = new_config["data"]
+        self._recipe: Recipe | None = new_config["recipe"]
         return True
 
     def cleanup(self) -> None:
@@ -65,7 +67,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         if self._running is None:
             torch.set_num_threads(max(1, int(self._work.cpu)))
             data = dataset(self._data, self._work.place)
-            self._running = train(self._proposal, self._work, data, place)
+            self._running = (self._recipe or train)(self._proposal, self._work, data, place)
         try:
             epoch = next(self._running)
             if epoch.epoch < self._proposal.epochs:

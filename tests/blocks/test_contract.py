@@ -122,6 +122,7 @@ def test_it_runs_under_autocast(case, training):
             assert error < 0.1, f"bfloat16 is off by {error:.2f} of the output"
 
 
+@pytest.mark.slow
 def test_it_exports(case):
     module, inputs = traceable(case, case.sizes[0])
     module.eval()

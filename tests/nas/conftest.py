@@ -1,3 +1,4 @@
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -7,7 +8,7 @@ from blocks.architecture import Architecture, Component, canonical_json, fingerp
 from nas.store import Store, choices_of
 from runners.protocol import Epoch, Finished, Interrupted, Outcome, Protocol
 
-Add = Callable[..., int]
+FINISHED = Finished()
 
 
 @pytest.fixture
@@ -18,8 +19,12 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 @pytest.fixture
 def study_id(store: Store) -> int:
+    return begun(store)
+
+
+def begun(store: Store, name: str = "camvid") -> int:
     objectives = {"miou": "max", "macs": "min"}
-    return store.create_study("camvid", space="name: camvid", objectives=objectives, budget={"macs": 1e10}, seed=0)
+    return store.create_study(name, space=f"name: {name}", objectives=objectives, budget={"macs": 1e10}, seed=0)
 
 
 def protocol_of(rate: float = 1e-3, epochs: int = 3) -> Protocol:
@@ -57,55 +62,85 @@ def epoch_of(number: int, miou: float, log: str = "") -> Epoch:
     )
 
 
-@pytest.fixture
-def add() -> Add:
+@pytest.fixture(name="protocol_of")
+def _protocol_of() -> Callable[..., Protocol]:
+    return protocol_of
+
+
+@pytest.fixture(name="architecture_of")
+def _architecture_of() -> Callable[..., Architecture]:
+    return architecture_of
+
+
+@pytest.fixture(name="epoch_of")
+def _epoch_of() -> Callable[..., Epoch]:
+    return epoch_of
+
+
+def lived(
+    store: Store,
+    study_id: int,
+    *,
+    context: str = "none",
+    model: str = "resnet18",
+    channels: int = 512,
+    rate: float = 1e-3,
+    seed: int = 0,
+    macs: int = 1_000_000_000,
+    mious: Sequence[float] = (0.1, 0.2, 0.3),
+    outcome: Outcome | None = FINISHED,
+    started: bool = True,
+) -> int:
     """Let a trial live its life: proposed, started, an epoch for each mIoU, ended."""
-
-    def added(
-        store: Store,
-        study_id: int,
-        *,
-        context: str = "none",
-        model: str = "resnet18",
-        channels: int = 512,
-        rate: float = 1e-3,
-        seed: int = 0,
-        macs: int = 1_000_000_000,
-        mious: Sequence[float] = (0.1, 0.2, 0.3),
-        outcome: Outcome | None = Finished(),
-        started: bool = True,
-    ) -> int:
-        architecture, protocol = architecture_of(context, model, channels), protocol_of(rate)
-        trial_id = store.propose(
-            study_id,
-            store.next_number(study_id),
-            identity=fingerprint(canonical_json([architecture.fingerprint, protocol.fingerprint, seed])),
-            architecture=architecture,
-            protocol=protocol,
-            seed=seed,
-            cost={"params": macs // 100, "macs": macs, "macs_conv": macs - 1, "activation_bytes": 4096},
-            answers={"context": context, "context.ppm.bins": (1, 2, 3, 6), "training.learning_rate": rate},
-            choices=choices_of(architecture, protocol),
-            epochs=3,
-        )
-        if started:
-            store.start(trial_id, "node1", "cpu")
-        for number, miou in enumerate(mious, start=1):
-            store.epoch(trial_id, epoch_of(number, miou, log=f"epoch {number}\n"))
-        if outcome is not None:
-            store.end(trial_id, outcome)
-        return trial_id
-
-    return added
+    architecture, protocol = architecture_of(context, model, channels), protocol_of(rate)
+    trial_id = store.propose(
+        study_id,
+        store.next_number(study_id),
+        identity=fingerprint(canonical_json([architecture.fingerprint, protocol.fingerprint, seed])),
+        architecture=architecture,
+        protocol=protocol,
+        seed=seed,
+        cost={"params": macs // 100, "macs": macs, "macs_conv": macs - 1, "activation_bytes": 4096},
+        answers={"context": context, "context.ppm.bins": (1, 2, 3, 6), "training.learning_rate": rate},
+        choices=choices_of(architecture, protocol),
+        epochs=3,
+    )
+    if started:
+        store.start(trial_id, "node1", "cpu")
+    for number, miou in enumerate(mious, start=1):
+        store.epoch(trial_id, epoch_of(number, miou, log=f"epoch {number}\n"))
+    if outcome is not None:
+        store.end(trial_id, outcome)
+    return trial_id
 
 
 @pytest.fixture
-def filled(store: Store, study_id: int, add: Add) -> Store:
-    """A study with five trained networks, one left unfinished."""
-    add(store, study_id, context="none", macs=1_000_000_000, mious=(0.10, 0.25, 0.20))
-    add(store, study_id, context="ppm", macs=2_000_000_000, mious=(0.20, 0.30, 0.40))
-    add(store, study_id, context="ppm", channels=256, macs=3_000_000_000, mious=(0.20, 0.30, 0.35), rate=1e-2)
-    add(store, study_id, context="psa", macs=40_000_000_000, mious=(0.30, 0.40, 0.50))
-    add(store, study_id, context="psa", model="mobilenetv3_small_100", macs=500_000_000, mious=(0.1,), outcome=None)
-    add(store, study_id, context="aspp", macs=700_000_000, mious=(), outcome=Interrupted())
-    return store
+def add() -> Callable[..., int]:
+    return lived
+
+
+@pytest.fixture(scope="session")
+def filled_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study with four trained networks, one in training and one interrupted."""
+    file = tmp_path_factory.mktemp("filled") / "nas.db"
+    with Store.open(str(file)) as store:
+        study = begun(store)
+        lived(store, study, context="none", macs=1_000_000_000, mious=(0.10, 0.25, 0.20))
+        lived(store, study, context="ppm", macs=2_000_000_000, mious=(0.20, 0.30, 0.40))
+        lived(store, study, context="ppm", channels=256, macs=3_000_000_000, mious=(0.20, 0.30, 0.35), rate=1e-2)
+        lived(store, study, context="psa", macs=40_000_000_000, mious=(0.30, 0.40, 0.50))
+        lived(store, study, context="psa", model="mobilenetv3_small_100", macs=500_000_000, mious=(0.1,), outcome=None)
+        lived(store, study, context="aspp", macs=700_000_000, mious=(), outcome=Interrupted())
+    return file
+
+
+@pytest.fixture
+def filled(filled_file: Path, tmp_path: Path) -> Iterator[Store]:
+    """That study, in a store of the test's own."""
+    with Store.open(shutil.copy(filled_file, tmp_path / "filled.db")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def filled_id(filled: Store) -> int:
+    return int(filled.find_study("camvid")["id"])

@@ -1,10 +1,11 @@
 import math
 import sqlite3
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
-from conftest import Add, architecture_of, epoch_of, protocol_of
 from sqlalchemy import create_engine, text
 
 from blocks.architecture import Architecture
@@ -13,8 +14,10 @@ from nas.store import Store, choices_of, default_url
 from nas.store.schema import STATES
 from runners.protocol import Failed, Finished, Interrupted, Rejected, Stopped
 
+Make = Callable[..., Any]
 
-def test_a_trial_that_finished_has_its_last_epoch_as_its_result(store: Store, study_id: int, add: Add) -> None:
+
+def test_a_trial_that_finished_has_its_last_epoch_as_its_result(store: Store, study_id: int, add: Make) -> None:
     trial_id = add(store, study_id, context="ppm", mious=(0.1, 0.4, 0.3))
 
     (row,) = store.trials(study_id)
@@ -30,7 +33,9 @@ def test_a_trial_that_finished_has_its_last_epoch_as_its_result(store: Store, st
     assert row["ended"] > datetime.now(UTC) - timedelta(minutes=5)
 
 
-def test_all_of_a_trial_can_be_read_back(store: Store, study_id: int, add: Add) -> None:
+def test_all_of_a_trial_can_be_read_back(
+    store: Store, study_id: int, add: Make, architecture_of: Make, protocol_of: Make
+) -> None:
     add(store, study_id, context="ppm")
 
     row = store.trial(study_id, 0)
@@ -44,7 +49,7 @@ def test_all_of_a_trial_can_be_read_back(store: Store, study_id: int, add: Add) 
     assert store.trial(study_id, 1) is None
 
 
-def test_each_epoch_is_kept(store: Store, study_id: int, add: Add) -> None:
+def test_each_epoch_is_kept(store: Store, study_id: int, add: Make) -> None:
     trial_id = add(store, study_id, mious=(0.1, 0.2))
 
     curve = store.epochs(trial_id)
@@ -62,7 +67,9 @@ def test_each_epoch_is_kept(store: Store, study_id: int, add: Add) -> None:
     }
 
 
-def test_an_epoch_that_comes_again_replaces_itself_and_what_followed(store: Store, study_id: int, add: Add) -> None:
+def test_an_epoch_that_comes_again_replaces_itself_and_what_followed(
+    store: Store, study_id: int, add: Make, epoch_of: Make
+) -> None:
     trial_id = add(store, study_id, mious=(0.1, 0.9, 0.3), outcome=None)
 
     store.epoch(trial_id, epoch_of(2, 0.15))
@@ -73,7 +80,7 @@ def test_an_epoch_that_comes_again_replaces_itself_and_what_followed(store: Stor
     assert (row["miou"], row["miou_best"], row["epochs"], row["train_seconds"]) == (0.15, 0.15, 2, 4.0)
 
 
-def test_figures_that_are_no_numbers_are_missing(store: Store, study_id: int, add: Add) -> None:
+def test_figures_that_are_no_numbers_are_missing(store: Store, study_id: int, add: Make, epoch_of: Make) -> None:
     trial_id = add(store, study_id, mious=(), outcome=None)
 
     store.epoch(trial_id, epoch_of(1, math.nan))
@@ -98,7 +105,7 @@ def test_figures_that_are_no_numbers_are_missing(store: Store, study_id: int, ad
     ],
 )
 def test_every_outcome_is_recorded_and_keeps_the_epochs(
-    store: Store, study_id: int, add: Add, outcome: object, expected: dict[str, object]
+    store: Store, study_id: int, add: Make, outcome: object, expected: dict[str, object]
 ) -> None:
     add(store, study_id, mious=(0.1,), outcome=outcome)
 
@@ -112,7 +119,7 @@ def test_every_outcome_is_recorded_and_keeps_the_epochs(
         assert (row["traceback"], row["log"]) == ("Traceback ...", "epoch 1\nboom")
 
 
-def test_a_trial_ends_once(store: Store, study_id: int, add: Add) -> None:
+def test_a_trial_ends_once(store: Store, study_id: int, add: Make, epoch_of: Make) -> None:
     trial_id = add(store, study_id)
 
     for change in (
@@ -128,7 +135,7 @@ def test_a_trial_ends_once(store: Store, study_id: int, add: Add) -> None:
     assert (row["state"], row["epochs"], row["miou"], len(store.epochs(trial_id))) == ("finished", 3, 0.3, 3)
 
 
-def test_a_known_result_is_found_from_any_study_and_replayed(store: Store, study_id: int, add: Add) -> None:
+def test_a_known_result_is_found_from_any_study_and_replayed(store: Store, study_id: int, add: Make) -> None:
     first = add(store, study_id, context="ppm", mious=(0.1, 0.2, 0.3))
     other = store.create_study("again", space="", objectives={"miou": "max"}, budget={}, seed=1)
     second = add(store, other, context="ppm", mious=(), outcome=None, started=False)
@@ -147,7 +154,7 @@ def test_a_known_result_is_found_from_any_study_and_replayed(store: Store, study
     assert store.known("0" * 16) is None
 
 
-def test_results_that_are_not_final_are_not_known(store: Store, study_id: int, add: Add) -> None:
+def test_results_that_are_not_final_are_not_known(store: Store, study_id: int, add: Make) -> None:
     stopped = add(store, study_id, outcome=Stopped(1, 0.5))
     waiting = add(store, study_id, mious=(), outcome=None)
 
@@ -156,7 +163,9 @@ def test_results_that_are_not_final_are_not_known(store: Store, study_id: int, a
         store.replay(waiting, stopped)
 
 
-def test_after_a_killed_driver_orphans_are_interrupted_and_can_go_on(store: Store, study_id: int, add: Add) -> None:
+def test_after_a_killed_driver_orphans_are_interrupted_and_can_go_on(
+    store: Store, study_id: int, add: Make, epoch_of: Make
+) -> None:
     running = add(store, study_id, mious=(0.1,), outcome=None)
     proposed = add(store, study_id, mious=(), outcome=None, started=False)
     add(store, study_id)
@@ -176,7 +185,7 @@ def test_after_a_killed_driver_orphans_are_interrupted_and_can_go_on(store: Stor
     assert [row["id"] for row in store.unfinished(study_id)] == [proposed]
 
 
-def test_the_sampler_is_told_what_ended_for_good(store: Store, study_id: int, add: Add) -> None:
+def test_the_sampler_is_told_what_ended_for_good(store: Store, study_id: int, add: Make) -> None:
     for outcome in (Finished(), Stopped(1, 0.5), Rejected("macs", 2.0, 1.0), Failed("x"), Interrupted(), None):
         add(store, study_id, outcome=outcome)
     store.skip(6, "the sweep ended")
@@ -188,7 +197,7 @@ def test_the_sampler_is_told_what_ended_for_good(store: Store, study_id: int, ad
     assert store.trials(study_id, states=["skipped"])[0]["error"] == "the sweep ended"
 
 
-def test_studies_are_counted_by_state(store: Store, study_id: int, add: Add) -> None:
+def test_studies_are_counted_by_state(store: Store, study_id: int, add: Make) -> None:
     add(store, study_id, mious=(0.3,))
     add(store, study_id, mious=(0.9,), outcome=Stopped(1, 0.5))
     store.create_study("empty", space="", objectives={"miou": "max"}, budget={}, seed=7)
@@ -216,7 +225,9 @@ def test_a_study_is_found_by_name(store: Store, study_id: int) -> None:
         store.create_study("camvid", space="", objectives={}, budget={}, seed=0)
 
 
-def test_a_number_is_used_once_in_a_study(store: Store, study_id: int, add: Add) -> None:
+def test_a_number_is_used_once_in_a_study(
+    store: Store, study_id: int, add: Make, architecture_of: Make, protocol_of: Make
+) -> None:
     add(store, study_id)
     with pytest.raises(StoreError, match="another `nas sweep`"):
         store.propose(
@@ -234,7 +245,9 @@ def test_a_number_is_used_once_in_a_study(store: Store, study_id: int, add: Add)
     assert store.next_number(study_id) == 1
 
 
-def test_a_trial_without_a_cost_is_listed(store: Store, study_id: int) -> None:
+def test_a_trial_without_a_cost_is_listed(
+    store: Store, study_id: int, architecture_of: Make, protocol_of: Make
+) -> None:
     store.propose(
         study_id,
         0,
@@ -260,7 +273,9 @@ def test_plain_sql_groups_by_component(filled: Store) -> None:
         assert plain.execute(query).fetchall() == [("none", 0.2), ("ppm", 0.375), ("psa", 0.5)]
 
 
-def test_choices_are_spelled_out_option_by_option(store: Store, study_id: int, add: Add) -> None:
+def test_choices_are_spelled_out_option_by_option(
+    store: Store, study_id: int, add: Make, architecture_of: Make, protocol_of: Make
+) -> None:
     assert choices_of(architecture_of("ppm"), protocol_of()) == {
         "backbone": "timm",
         "backbone.timm.model": "resnet18",
@@ -281,10 +296,14 @@ def test_choices_are_spelled_out_option_by_option(store: Store, study_id: int, a
         "coarse": "",
     }
     kept = store.choices(add(store, study_id, context="ppm"))
-    assert (kept["context.ppm.bins"], kept["training.scale"], kept["align_corners"]) == ("[1,2,3,6]", "[0.5,2]", "false")
+    assert (kept["context.ppm.bins"], kept["training.scale"], kept["align_corners"]) == (
+        "[1,2,3,6]",
+        "[0.5,2]",
+        "false",
+    )
 
 
-def test_one_architecture_is_stored_once_with_one_cost_per_size(store: Store, study_id: int, add: Add) -> None:
+def test_one_architecture_is_stored_once_with_one_cost_per_size(store: Store, study_id: int, add: Make) -> None:
     for seed in range(3):
         add(store, study_id, context="ppm", seed=seed)
     add(store, study_id, context="ppm", macs=7)  # a later version of a component costs something else
@@ -306,13 +325,13 @@ def test_provenance_is_noted_at_each_start(store: Store, study_id: int) -> None:
     assert second["facts"] == {}
 
 
-def test_only_the_columns_asked_for_are_read(filled: Store, study_id: int) -> None:
-    rows = filled.trials(study_id, columns=["number", "flops"], states=["finished"])
+def test_only_the_columns_asked_for_are_read(filled: Store, filled_id: int) -> None:
+    rows = filled.trials(filled_id, columns=["number", "flops"], states=["finished"])
     assert rows[0] == {"number": 0, "macs": 1_000_000_000}
     with pytest.raises(QueryError, match="Did you mean 'miou'"):
-        filled.trials(study_id, columns=["mious"])
+        filled.trials(filled_id, columns=["mious"])
     with pytest.raises(QueryError, match="Did you mean 'finished'"):
-        filled.trials(study_id, states=["finish"])
+        filled.trials(filled_id, states=["finish"])
 
 
 def test_the_default_is_the_environments_or_here(monkeypatch: pytest.MonkeyPatch) -> None:

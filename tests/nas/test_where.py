@@ -1,8 +1,8 @@
 import ast
 import warnings
+from collections.abc import Callable
 
 import pytest
-from conftest import Add
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -17,6 +17,10 @@ ANSWERS = [
     ("context in ['none', 'aspp']", [0, 5]),
     ("context not in ('none', 'aspp')", [1, 2, 3, 4]),
     ("context in []", []),
+    ("context.ppm.channels in [256, None]", [0, 2, 3, 4, 5]),
+    ("context.ppm.channels not in [256, None]", [1]),
+    ("context not in []", [0, 1, 2, 3, 4, 5]),
+    ("context.ppm.channels in [training.epochs, 512, 'x']", [1]),
     ("0.3 < miou <= 0.4", [1, 2]),
     ("0.5 > miou", [0, 1, 2, 4]),
     ("miou is None", [5]),
@@ -50,8 +54,8 @@ ANSWERS = [
 
 
 @pytest.mark.parametrize(("where", "numbers"), ANSWERS)
-def test_a_condition_selects(filled: Store, study_id: int, where: str, numbers: list[int]) -> None:
-    assert [row["number"] for row in filled.trials(study_id, where)] == numbers
+def test_a_condition_selects(filled: Store, filled_id: int, where: str, numbers: list[int]) -> None:
+    assert [row["number"] for row in filled.trials(filled_id, where)] == numbers
 
 
 @pytest.mark.parametrize(
@@ -78,19 +82,19 @@ def test_a_condition_selects(filled: Store, study_id: int, where: str, numbers: 
         ("[x for x in context] == 1", 1, "comparisons"),
         ("f'{context}' == 'a'", 1, "comparisons"),
         ("context == b'ppm'", 12, "comparisons"),
-        ("context == 'é' and (missin > 1)", 20, "Did you mean 'missing'"),
+        ("context == 'é' and (missin > 1)", 21, "Did you mean 'missing'"),
         ("context == 'a\\0b'", 12, "printable"),
         ("params < 1e999", 10, "finite"),
         ("params < 99999999999999999999", 10, "64 bits"),
         ("params <", 9, "comparisons"),
         ("params << 5", 1, "comparisons"),
-        ("params = 5", 1, "comparisons"),
+        ("params = 5", 8, "comparisons"),
         ("", 1, "comparisons"),
     ],
 )
-def test_a_mistake_is_pointed_at(filled: Store, study_id: int, where: str, column: int, says: str) -> None:
+def test_a_mistake_is_pointed_at(filled: Store, filled_id: int, where: str, column: int, says: str) -> None:
     with pytest.raises(QueryError) as caught:
-        filled.trials(study_id, where)
+        filled.trials(filled_id, where)
 
     message, _, pointer = str(caught.value).splitlines()
     assert says in message
@@ -110,25 +114,36 @@ def test_a_mistake_is_pointed_at(filled: Store, study_id: int, where: str, colum
         "miou > " + "9" * 9000,
         "miou > 0 \0",
         "context == '\ud800'",
+        "id" + "<id" * 1200,
     ],
 )
-def test_huge_and_odd_conditions_are_refused(filled: Store, study_id: int, where: str) -> None:
+def test_huge_and_odd_conditions_are_refused(filled: Store, filled_id: int, where: str) -> None:
     with pytest.raises(QueryError):
-        filled.trials(study_id, where)
+        filled.trials(filled_id, where)
 
 
-def test_long_but_flat_conditions_are_answered(filled: Store, study_id: int) -> None:
-    assert len(filled.trials(study_id, " and ".join(["macs > 1"] * 500))) == 6
-    assert len(filled.trials(study_id, f"number in {list(range(2000))}")) == 6
+def test_long_but_flat_conditions_are_answered(filled: Store, filled_id: int) -> None:
+    assert len(filled.trials(filled_id, " and ".join(["macs > 1"] * 500))) == 6
+    assert len(filled.trials(filled_id, f"number in {list(range(1500))}")) == 6
 
 
-def test_an_option_of_another_study_can_be_named(filled: Store, study_id: int, add: Add) -> None:
+def test_an_option_of_another_study_can_be_named(filled: Store, filled_id: int, add: Callable[..., int]) -> None:
     other = filled.create_study("other", space="", objectives={"miou": "max"}, budget={}, seed=0)
     add(filled, other)
     assert filled.trials(other, "context.ppm.channels == 256") == []
 
 
-NAMES = ["miou", "context", "params", "state", "created", "context.ppm.bins", "training.learning_rate", "nobody", "study"]
+NAMES = [
+    "miou",
+    "context",
+    "params",
+    "state",
+    "created",
+    "context.ppm.bins",
+    "training.learning_rate",
+    "nobody",
+    "study",
+]
 ATOMS = st.one_of(
     st.sampled_from(NAMES),
     st.integers().map(repr),
@@ -150,11 +165,11 @@ CONDITIONS = st.recursive(
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(where=st.one_of(CONDITIONS, st.text(max_size=40)))
-def test_whatever_is_asked_is_answered_or_refused(filled: Store, study_id: int, where: str) -> None:
+def test_whatever_is_asked_is_answered_or_refused(filled: Store, filled_id: int, where: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         try:
-            rows = filled.trials(study_id, where)
+            rows = filled.trials(filled_id, where)
         except QueryError:
             return
     # What was answered was a comparison, and every row comes from this study.

@@ -1,0 +1,105 @@
+"""`nas cost`: rows, their conventions and the mistakes that people make."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from blocks.architecture import Architecture, Component
+from blocks.cost import cost_of
+from blocks.errors import BlockError, NasError
+from nas.cli import app
+
+FIXED = """
+data: {shapes: {size: [64, 64], classes: 4}}
+architecture: {backbone: {timm: {model: test_resnet}}, context: {ppm: {channels: 32}}}
+"""
+LARGE = """
+data: {shapes: {size: [64, 64]}}
+architecture:
+  backbone: {timm: {model: test_resnet}}
+  context: {ppm: {channels: {int: [8, 512]}}}
+"""
+
+
+@pytest.fixture
+def cost(tmp_path):
+    """Run the verb on a space's text."""
+
+    def run(text: str, *arguments: str):
+        file = tmp_path / "it.yaml"
+        file.write_text(text)
+        return CliRunner().invoke(app, ["cost", str(file), *arguments])
+
+    return run
+
+
+def test_a_fixed_space_is_one_row_with_the_figures_of_cost_of(cost):
+    done = cost(FIXED, "--format", "json", "--size", "96x64", "--classes", "7")
+    assert done.exit_code == 0, done.output
+    (row,) = json.loads(done.stdout)
+    context = Component.of("ppm", {"channels": 32})
+    architecture = Architecture(backbone=Component.of("timm", {"model": "test_resnet"}), context=context)
+    expected = cost_of(architecture, size=(96, 64), classes=7)
+    assert {key: row[key] for key in ("params", "macs", "macs_conv", "activation_bytes")} == {
+        "params": expected.params,
+        "macs": expected.macs,
+        "macs_conv": expected.macs_conv,
+        "activation_bytes": expected.activation_bytes,
+    }
+    assert (row["size"], row["classes"], row["image_channels"]) == ("96x64", 7, 3)
+    assert row["context"] == "ppm channels=32"
+
+
+def test_people_are_told_the_input_and_both_conventions(cost):
+    done = cost(FIXED)
+    assert "Input 3x64x64, 4 classes" in done.output
+    assert "attention included" in done.output
+    assert "convolutions and linear layers alone" in done.output
+
+
+def test_a_large_space_shows_different_networks_and_says_how_many_there_are(cost):
+    done = cost(LARGE, "--limit", "3", "--format", "json")
+    rows = json.loads(done.stdout)
+    assert len({row["fingerprint"] for row in rows}) == 3
+    assert len({row["params"] for row in rows}) == 3
+    assert "3 of 505 architectures" in done.stderr
+
+
+def test_latency_is_measured_on_request(cost):
+    (row,) = json.loads(cost(FIXED, "--latency", "--format", "json").stdout)
+    assert row["device"] == "cpu"
+    assert row["latency_ms"] > 0
+    assert row["peak_memory_bytes"] > 4 * row["params"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--size", "64"], "height x width in pixels: got size='64'"),
+        (["--size", "0x64"], "height x width in pixels"),
+        (["--format", "yaml"], "got format='yaml'"),
+        (["--latency", "--device", "tpu"], "a device of this machine: got device='tpu'"),
+        (["--set", "architecture.backbone.timm.model=nest_tiny", "--size", "64x96"], "Model only handles square"),
+    ],
+)
+def test_mistakes_are_explained(cost, arguments, message):
+    error = cost(FIXED, *arguments).exception
+    assert isinstance(error, NasError)
+    assert message in str(error)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_device_that_is_not_here_is_refused(cost):
+    assert "Known here: cpu" in str(cost(FIXED, "--latency", "--device", "cuda").exception)
+
+
+def test_a_network_that_cannot_be_built_does_not_hide_the_others(cost):
+    text = FIXED.replace("test_resnet", "{choice: [test_resnet, nest_tiny]}")
+    done = cost(text, "--size", "64x96", "--format", "json")
+    assert len(json.loads(done.stdout)) == 1
+    assert "Not built: backbone timm" in done.stderr
+    assert not isinstance(done.exception, BlockError)
