@@ -68,15 +68,15 @@ def main() -> None:
         sys.exit("This benchmark needs fvcore: pip install -e '.[bench]'")
     logging.disable(logging.WARNING)
     height, width = map(int, given.size.split("x"))
-    ours, theirs = [], []
+    ours: list[float] = []
+    theirs: list[float] = []
     for architecture in architectures(given.count):
         for count, times in ((count_here, ours), (count_fvcore, theirs)):
             start = time.perf_counter()
             count(architecture, (height, width), given.classes)
             times.append(time.perf_counter() - start)
-    print(
-        f"size {height}x{width} px, {given.classes} classes, {given.count} architectures, {torch.get_num_threads()} threads"
-    )
+    threads = torch.get_num_threads()
+    print(f"size {height}x{width} px, {given.classes} classes, {given.count} architectures, {threads} threads")
     print(f"meta device: {sum(ours):.2f} s in total, {statistics.median(ours):.4f} s the median")
     print(f"fvcore on the CPU: {sum(theirs):.2f} s in total, {statistics.median(theirs):.4f} s the median")
     print(f"ratio: {statistics.median(theirs) / statistics.median(ours):.1f}")

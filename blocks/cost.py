@@ -132,11 +132,11 @@ def measure(
     return Measured(statistics.median(times), own + peak)
 
 
-class _Products(TorchDispatchMode):
+class _Products(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves it untyped
     """Add up the multiply-accumulates of all convolutions and matrix products, by torch's own formulas."""
 
     def __init__(self, parameters: set[int]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._parameters = parameters
         self.macs = 0
         self.macs_conv = 0
@@ -171,11 +171,11 @@ class _Kept:
         return saved
 
 
-class _Live(TorchDispatchMode):
+class _Live(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Follow the bytes of all tensors that are born in it, and the most that lived at once."""
 
     def __init__(self, known: set[int]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._known = known
         self._now = 0
         self.peak = 0
@@ -221,18 +221,18 @@ def _peak_cuda(network: Callable[[Tensor], Tensor], image: Tensor) -> int:
     torch.cuda.reset_peak_memory_stats(image.device)
     network(image)
     torch.cuda.synchronize(image.device)
-    return torch.cuda.max_memory_allocated(image.device) - before
+    return int(torch.cuda.max_memory_allocated(image.device)) - before
 
 
 def _peak_tensors(network: nn.Module, image: Tensor) -> int:
     known = {_storage(t) for t in itertools.chain(network.parameters(), network.buffers(), [image])}
     with _Live(known) as live:
         network(image)
-    return live.peak
+    return int(live.peak)
 
 
 def _time_cuda(network: Callable[[Tensor], Tensor], image: Tensor) -> float:
-    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
     with torch.cuda.device(image.device):
         start.record()
         network(image)

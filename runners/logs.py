@@ -39,12 +39,9 @@ def collecting(into: Collected) -> Iterator[None]:
     logger.addHandler(into)
     logger.setLevel(min(level, logging.INFO) if level else logging.INFO)
     try:
-        with warnings.catch_warnings(record=True) as caught:
-            try:
-                yield
-            finally:
-                for warning in caught:
-                    logger.warning("%s: %s", warning.category.__name__, warning.message)
+        with warnings.catch_warnings():
+            warnings.showwarning = _log_warning
+            yield
     except Exception as error:
         if text := into.take():
             error.add_note(text)
@@ -52,3 +49,8 @@ def collecting(into: Collected) -> Iterator[None]:
     finally:
         logger.removeHandler(into)
         logger.setLevel(level)
+
+
+def _log_warning(message: Warning | str, category: type[Warning], *where: object) -> None:
+    """Stand in for `warnings.showwarning`."""
+    logging.getLogger("nas").warning("%s: %s", category.__name__, message)

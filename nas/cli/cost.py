@@ -22,6 +22,7 @@ _CONVENTIONS = (
 
 def cost(
     space: Annotated[str, typer.Argument(metavar="FILE|NAME", help="A space file, or a space that ships with nas.")],
+    *,
     size: Annotated[str, typer.Option(metavar="HxW", help="Input size; by default that of the space's data.")] = "",
     classes: Annotated[int, typer.Option(min=0, help="Classes told apart; 0 for those of the space's data.")] = 0,
     latency: Annotated[bool, typer.Option("--latency", help="Also measure latency and peak memory.")] = False,
@@ -61,6 +62,6 @@ def cost(
 def _size(text: str) -> tuple[int, int] | None:
     if not text:
         return None
-    if not (found := re.fullmatch(r"([1-9]\d{0,4})[xX×]([1-9]\d{0,4})", text)):
+    if not (found := re.fullmatch(r"([1-9]\d{0,4})[xX]([1-9]\d{0,4})", text)):
         raise QueryError(law("--size", "height x width in pixels", {"size": text}, "Write it like 512x1024"))
     return int(found[1]), int(found[2])

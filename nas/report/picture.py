@@ -153,10 +153,14 @@ def _axis(name: str, values: Sequence[float], *, logarithmic: bool = True) -> _A
 
 def _log_ticks(low: float, high: float) -> tuple[float, ...]:
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    # One label per decade is enough when there are many; with few, 2 and 5 help.
-    steps = (1, 2, 5) if len(decades) <= 3 else (1,)
-    every = [step * 10.0**decade for decade in decades for step in steps]
-    return tuple(tick for tick in every if low * 0.7 <= tick <= high * 1.4)
+
+    def within(steps: tuple[int, ...]) -> tuple[float, ...]:
+        every = (step * 10.0**decade for decade in decades for step in steps)
+        return tuple(tick for tick in every if low * 0.7 <= tick <= high * 1.4)
+
+    whole = within((1,))
+    # One or two labels say little: 2 and 5 help.
+    return whole if len(whole) > 2 else within((1, 2, 5))
 
 
 def _linear_ticks(low: float, high: float, *, about: int = 5) -> tuple[float, ...]:

@@ -144,8 +144,8 @@ def _table(rows: Rows, names: list[str], title: str) -> str:
     text = io.StringIO()
     # A file or a pipe has no width to respect; a terminal has.
     Console(file=text, width=_width(), color_system=None, legacy_windows=False).print(table)
-    lines = [line.rstrip() for line in text.getvalue().rstrip().splitlines()]
-    return "\n".join([title, *lines] if title else lines).strip("\n")
+    lines = [line.rstrip() for line in text.getvalue().splitlines() if line.strip()]
+    return "\n".join([title, *lines] if title else lines)
 
 
 def _width() -> int:

@@ -16,6 +16,7 @@ from blocks.errors import SpaceError, law, nearest
 from nas.space.mistakes import Mark, Mistakes
 from nas.space.nodes import Node, Scalar, Table, is_null
 from nas.space.reader import MAX_BYTES, MAX_DEPTH, read
+from nas.space.sections import ALIASES
 
 MERGED = ("", "shared", "architecture", "training", "training.losses", "budget", "search", "resources")
 MAX_EXTENDS = 8
@@ -62,9 +63,18 @@ def load(path: Path, mistakes: Mistakes, above: tuple[Path, ...] = ()) -> Table 
 
 
 def as_root(node: Node | None, mistakes: Mistakes) -> Table | None:
-    """The document as a mapping of sections."""
-    if node is None or isinstance(node, Table):
-        return node
+    """The document as a mapping of sections, with one name for each limit, so that `flops` replaces a parent's `macs`."""
+    if node is None:
+        return None
+    if isinstance(node, Table):
+        limits = node.entries.get("budget")
+        if not isinstance(limits, Table) or not any(alias in limits for alias in ALIASES):
+            return node
+        own = limits
+        for alias, name in ALIASES.items():
+            if alias in own and name not in own:
+                own = without(own.replaced(name, own[alias], own.at(alias)), alias)
+        return node.replaced("budget", own, node.at("budget"))
     mistakes.add(node.mark, "A search space", "sections such as `architecture:`", {"found": "no mapping"}, "See README")
     return None
 
@@ -113,6 +123,8 @@ def with_sets(root: Table, sets: Sequence[str], mistakes: Mistakes) -> Table:
         if not equals or not all(re.fullmatch(r"[\w/+-]+", key) for key in keys) or len(keys) > MAX_DEPTH:
             mistakes.add(mark, "--set", "path.in.the.file=value", {"argument": mark.source[6:]}, "Write --set a.b=c")
             continue
+        if keys[0] == "budget":
+            keys = [ALIASES.get(key, key) for key in keys]
         node = read(value, mark.source, mistakes, lines=False)
         if node is not None:
             root = _with(root, keys, node, mark, mistakes)

@@ -7,6 +7,7 @@ follow the core schema of YAML 1.2: `yes`, `on` and `1_000` are text, `10e9` and
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 from collections.abc import Iterator
@@ -179,7 +180,11 @@ class _Reading:
         if len(text) > MAX_DIGITS and _INT.fullmatch(text):
             self.mistakes.add(mark, "A number", f"at most {MAX_DIGITS} digits", {"digits": len(text)}, "Write 1.0e20")
             return 0
-        return resolved(text)
+        value = resolved(text)
+        if isinstance(value, float) and not math.isfinite(value):
+            self.mistakes.add(mark, "A number", "to be finite", {"value": text}, "Write a number")
+            return 0.0
+        return value
 
     def start(self, event: Any) -> None:
         self.tagged(event)

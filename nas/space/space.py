@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import random
@@ -153,7 +154,9 @@ class Space:
         """
         own = {q.path: q for q in tree.architecture_questions(self.tree)}
         self._check_discrete(own.values())
-        return (candidate.architecture for candidate in self._all(lambda question: question.path in own))
+        found = (candidate.architecture for candidate in self._all(lambda question: question.path in own))
+        # A shared question that only the training asks here leaves neighbours that are equal.
+        return (architecture for architecture, _ in itertools.groupby(found))
 
     def _check_discrete(self, questions: Iterable[Question]) -> None:
         continuous = [q.path for q in questions if not q.discrete]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import BatchSampler, DataLoader, Dataset, SequentialSampler
 
 from runners.data.augment import augment, generator
 from runners.data.contract import Split
@@ -63,20 +64,24 @@ def training_batches(
 ) -> tuple[Shuffled, DataLoader[Batch]]:
     """Return the loader of augmented batches and the order that it follows."""
     order = Shuffled(len(split), training.batch, seed)
-    loader = DataLoader(
-        Augmented(split, training, seed),
-        batch_sampler=order,
-        num_workers=loaders,
-        persistent_workers=loaders > 0,
-        pin_memory=pin,
-    )
-    return order, loader
+    return order, _loader(Augmented(split, training, seed), order, loaders=loaders, pin=pin)
 
 
 def plain_batches(split: Split, batch: int, *, loaders: int, pin: bool) -> DataLoader[Batch]:
     """Return the loader of a split for evaluation."""
+    order = BatchSampler(SequentialSampler(range(len(split))), batch, drop_last=False)
+    return _loader(Plain(split), order, loaders=loaders, pin=pin)
+
+
+def _loader(samples: Dataset[Batch], order: Iterable[list[Any]], *, loaders: int, pin: bool) -> DataLoader[Batch]:
     return DataLoader(
-        Plain(split), batch_size=batch, num_workers=loaders, persistent_workers=loaders > 0, pin_memory=pin
+        samples,
+        batch_sampler=order,
+        num_workers=loaders,
+        persistent_workers=loaders > 0,
+        pin_memory=pin,
+        # A loader draws a seed now and then; from the global generator, it would change the network's dropout.
+        generator=torch.Generator(),
     )
 
 

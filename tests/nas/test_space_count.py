@@ -85,7 +85,11 @@ spaces = st.fixed_dictionaries(
         "data": st.just("shapes"),
         "shared": st.just({"width": {"choice": [32, 64]}}),
         "architecture": st.fixed_dictionaries(
-            {"backbone": st.just("timm"), "context": chosen(contexts), "refine": chosen({"none": st.none(), "psa": st.none()})},
+            {
+                "backbone": st.just("timm"),
+                "context": chosen(contexts),
+                "refine": chosen({"none": st.none(), "psa": st.none()}),
+            },
             optional={"head": st.just({"choice": ["linear", "ssa"]}), "align_corners": leaf(False, True)},
         ),
         "training": trainings,
@@ -154,7 +158,10 @@ def test_a_huge_space_is_counted_at_once() -> None:
             "align": {"choice": {"bilinear": {"channels": widths}, "ifa": {"channels": widths, "width": widths}}},
             "refine": {"choice": {"none": None, "ppm": {"channels": widths}}},
         },
-        "forbid": [{"context.ppm.channels": 17, "refine.ppm.channels": [17, 18]}, {"context": "none", "refine": "none"}],
+        "forbid": [
+            {"context.ppm.channels": 17, "refine.ppm.channels": [17, 18]},
+            {"context": "none", "refine": "none"},
+        ],
     }
     began = time.perf_counter()
     count = Space.loads(json.dumps(plain)).count()

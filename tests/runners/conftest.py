@@ -36,7 +36,7 @@ def work(tmp_path: Path) -> Work:
 def make_proposal(
     trial: int = 0,
     *,
-    model: str = "resnet10t",
+    model: str = "test_resnet",
     drop_path: float = 0.0,
     data: Component = DATA,
     seed: int = 0,

@@ -70,7 +70,8 @@ def test_a_failure_is_recorded_and_the_search_goes_on(proposal, work, caplog):
     impossible = dataclasses.replace(
         proposal(0), architecture=Architecture(backbone=Component.of("timm", {"model": "no_such_model"}))
     )
-    diverging = proposal(1, optimizer="sgd", learning_rate=1e25, clip=0.0, schedule="constant", warmup=0.0)
+    wild = {"learning_rate": 100.0, "weight_decay": 10.0, "clip": 0.0, "schedule": "constant", "warmup": 0.0}
+    diverging = proposal(1, epochs=8, **wild)
     proposer = Recorder([impossible, diverging, proposal(2, limits={"latency_ms": 1e-6}), proposal(3, epochs=1)])
     with caplog.at_level(logging.WARNING, logger="nas"):
         assert LocalRunner(work, DATA).run(proposer) is True

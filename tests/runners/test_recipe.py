@@ -106,7 +106,7 @@ def test_nothing_is_left_to_the_next_trial(proposal, carry_out, work, numbers):
     """B alone gives what B gives after A, though A is another network, another precision and another seed."""
     alone, _ = carry_out(proposal(1), work)
     first = weights(work, 1)
-    carry_out(proposal(2, model="mobilenetv3_small_050", precision="bfloat16", seed=7, ema=0.9), work, until=1)
+    carry_out(proposal(2, model="test_efficientnet", precision="bfloat16", seed=7, ema=0.9), work, until=1)
     after, _ = carry_out(proposal(3), work)
     assert numbers(after) == numbers(alone)
     assert same(first, weights(work, 3))
@@ -141,11 +141,11 @@ def test_memory_for_samples_changes_no_number(proposal, carry_out, work, numbers
     assert numbers(all_kept) == numbers(none_kept)
 
 
-@pytest.mark.parametrize("options", [{"optimizer": "sgd", "learning_rate": 1e25, "clip": 0.0}])
-def test_a_loss_that_is_not_finite_ends_it_and_says_where(proposal, carry_out, work, options):
+def test_a_loss_that_is_not_finite_ends_it_and_says_where(proposal, carry_out, work):
+    wild = {"learning_rate": 100.0, "weight_decay": 10.0, "clip": 0.0, "schedule": "constant", "warmup": 0.0}
     with pytest.raises(Diverged) as error:
-        carry_out(proposal(epochs=3, schedule="constant", warmup=0.0, **options), work)
-    assert 1 < error.value.step <= 15
+        carry_out(proposal(epochs=8, **wild), work)
+    assert 1 < error.value.step <= 40
     assert error.value.epoch == (error.value.step - 1) // 5 + 1
     outcome = failure(error.value)
     assert outcome.reason == f"diverged at step {error.value.step} (epoch {error.value.epoch})"

@@ -14,7 +14,7 @@ from blocks.errors import BlockError, NasError
 from nas.cli import app
 
 FIXED = """
-data: {shapes: {size: [64, 64], classes: 4}}
+data: {shapes: {size: [64, 64]}}
 architecture: {backbone: {timm: {model: test_resnet}}, context: {ppm: {channels: 32}}}
 """
 LARGE = """
@@ -56,7 +56,7 @@ def test_a_fixed_space_is_one_row_with_the_figures_of_cost_of(cost):
 
 def test_people_are_told_the_input_and_both_conventions(cost):
     done = cost(FIXED)
-    assert "Input 3x64x64, 4 classes" in done.output
+    assert "Input 3x64x64, 6 classes" in done.output
     assert "attention included" in done.output
     assert "convolutions and linear layers alone" in done.output
 
