@@ -1,9 +1,9 @@
 """What orchestration costs per trial, with a recipe that does nothing.
 
-Three searches over the same space, one after another, in alternating rounds on one local Ray: this project (sampling, cost
-gate, identity, store, dashboard tables and all), Ray Tune with OptunaSearch as its documentation shows it, and the same with
-actor reuse. Every worker imports torch and timm. What is timed is the whole search, from its start to its end, Ray's own
-start excluded, divided by its trials.
+Three searches over the same space, one after another, in alternating rounds on one local Ray: this project (sampling,
+cost gate, identity, store, dashboard tables and all), Ray Tune with OptunaSearch as its documentation shows it, and the
+same with actor reuse. Every worker imports torch and timm. What is timed is the whole search, from its start to its end,
+Ray's own start excluded, divided by its trials.
 
     python benchmarks/overhead.py [--trials 20] [--rounds 3]
 """
@@ -50,9 +50,7 @@ search: {sampler: tpe, trials: TRIALS, early_stopping: none}
 """
 
 
-def nothing(
-    proposal: Proposal, work: Work, data: DataSet, device: torch.device
-) -> Generator[Epoch, None, Outcome]:
+def nothing(proposal: Proposal, work: Work, data: DataSet, device: torch.device) -> Generator[Epoch, None, Outcome]:
     """The recipe that does nothing: one epoch with a made-up score."""
     import timm  # noqa: F401
 

@@ -40,7 +40,9 @@ def catalogue(slot: str) -> Mapping[str, type]:
     found = dict(_OURS[slot])
     for point in entry_points(group=_GROUPS.get(slot, f"nas.{slot}s")):
         if point.name in found:
-            raise BlockError(law(f"A {slot} of another package", "a name of its own", {"name": point.name}, "Rename it"))
+            raise BlockError(
+                law(f"A {slot} of another package", "a name of its own", {"name": point.name}, "Rename it")
+            )
         found[point.name] = point.load()
     return MappingProxyType(found)
 

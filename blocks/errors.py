@@ -44,5 +44,6 @@ def law(subject: str, needs: str, got: Mapping[str, object], remedy: str) -> str
 def nearest(name: str, known: Iterable[str]) -> str:
     """Say which known name was probably meant, or list them all when none is near."""
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    return f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(names) or 'none'}."
+    folded = {n.casefold(): n for n in names}
+    close = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.6)
+    return f"Did you mean {folded[close[0]]!r}?" if close else f"Known: {', '.join(names) or 'none'}."

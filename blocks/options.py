@@ -1,7 +1,7 @@
 """Read what may vary in a component from its constructor: the signature is the schema.
 
-Parameters before the `*` are what the network (or the data loader) supplies; keyword-only ones are options. An option is
-annotated, has a default, and may carry a `Range` (bounds) and a `When` (it exists only for some values of another option):
+Parameters before the `*` are what the network (or the data loader) supplies; keyword-only ones are options. An option
+is annotated, has a default, and may carry a `Range` (bounds) and a `When` (it exists only for some values of another):
 
     def __init__(self, source: FeatureMap, *, mode: Literal["a", "b"] = "a",
                  rate: Annotated[int, Range(1, 64), When("mode", "b")] = 2) -> None: ...
@@ -85,7 +85,7 @@ class Option:
         return _wording(self.hint)
 
     def problem(self, value: object) -> str | None:
-        """Say what this option needs that `value` is not, or None if it serves. Strict: '512', true, yes are no numbers."""
+        """Say what this option needs that `value` is not, or None if it serves. Strict: '512' is no number."""
         if not _fits(value, self.hint):
             return self.type
         numbers = [v for v in (value if isinstance(value, tuple | list) else (value,)) if isinstance(v, int | float)]
@@ -118,7 +118,7 @@ def _wording(hint: Any) -> str:
     return {type(None): "null", bool: "true or false", str: "text"}.get(hint, getattr(hint, "__name__", str(hint)))
 
 
-def _fits(value: object, hint: Any) -> bool:
+def _fits(value: object, hint: Any) -> bool:  # noqa: PLR0911 - one return a kind of hint
     origin, args = get_origin(hint), get_args(hint)
     if origin is Literal:
         return any(value == a and type(value) is type(a) for a in args)

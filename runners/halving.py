@@ -60,12 +60,12 @@ def goes_on(points: Points, index: int, *, eta: int, minimum: int) -> bool:
     """
     if not np.isfinite(points[index]).all():
         return False
-    finite = np.isfinite(points).all(axis=1)
+    finite = np.asarray(np.isfinite(points).all(axis=1))
     rivals = points[finite]
     if len(rivals) < minimum:
         return True
     keys = order(rivals)
-    mine = keys[int(np.count_nonzero(finite[:index]))]
+    mine = keys[int(finite[:index].sum())]
     ahead = sum(key < mine for key in keys)
     return ahead < -(-len(rivals) // eta)
 

@@ -12,7 +12,7 @@ from blocks.architecture import Component
 from blocks.errors import DataError, RunError
 from runners.data import DataSet, dataset
 from runners.device import describe, device, release, threads
-from runners.protocol import Interrupted, Outcome, Proposal, Proposer, Stopper, Work
+from runners.protocol import Failed, Interrupted, Outcome, Proposal, Proposer, Stopper, Work
 from runners.recipe import Diverged, failure, train
 
 __all__ = ["LocalRunner", "device"]
@@ -60,8 +60,9 @@ class LocalRunner:
             outcome = failure(error.cause)
             hopeless = error.cause if _hopeless(error.cause) else None
             _log.warning("trial %d failed: %s", proposal.trial, outcome.reason)
-        # Only here has the traceback let go of the trial's tensors.
-        release(where)
+        if isinstance(outcome, Failed):
+            # The recipe tidied up already, but only here has the traceback let go of the trial's tensors.
+            release(where)
         proposer.ended(proposal.trial, outcome)
         if hopeless:
             raise hopeless

@@ -6,6 +6,8 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
 
 MOST = 20_000
 """Characters that are kept of a log: its end, where the trouble is."""
@@ -51,6 +53,12 @@ def collecting(into: Collected) -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _log_warning(message: Warning | str, category: type[Warning], *where: object) -> None:
-    """Stand in for `warnings.showwarning`."""
-    logging.getLogger("nas").warning("%s: %s", category.__name__, message)
+def _log_warning(  # noqa: PLR0917  # the signature is that of `warnings.showwarning`
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    logging.getLogger("nas").warning("%s: %s (%s:%d)", category.__name__, message, Path(filename).name, lineno)

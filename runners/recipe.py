@@ -12,11 +12,11 @@ from collections.abc import Generator
 
 import numpy as np
 import torch
-from blocks.cost import measure
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from blocks import catalogue
+from blocks.cost import measure
 from blocks.errors import DataError, RunError, law
 from blocks.network import Network, Supervised
 from runners import checkpoint
@@ -69,7 +69,6 @@ def train(
         BlockError: the network cannot be built.
         torch.OutOfMemoryError: the device's memory does not suffice.
     """
-    release(device)
     forget_peak(device)
     try:
         return (yield from _train(proposal, work, data, device))

@@ -7,7 +7,8 @@ import sys
 import typer
 
 from blocks.errors import NasError
-from nas.cli import blocks, cost, listings, space, sweep
+from nas.cli import blocks, cost, listings, space
+from nas.cli.sweep import sweep
 
 app = typer.Typer(
     name="nas",
@@ -18,7 +19,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 for command in (
-    sweep.sweep,
+    sweep,
     space.space,
     cost.cost,
     blocks.blocks,

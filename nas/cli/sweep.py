@@ -49,7 +49,14 @@ def sweep(
     progress = Progress(read.search.trials)
     with shown(progress, read.objectives, plain=plain or None):
         done = run(
-            read, study=study, store=store, runner=runner, resume=resume, address=address, folder=folder, progress=progress
+            read,
+            study=study,
+            store=store,
+            runner=runner,
+            resume=resume,
+            address=address,
+            folder=folder,
+            progress=progress,
         )
     with done:
         finished = len(done.front())
@@ -58,7 +65,7 @@ def sweep(
         page = folder / done.name / "front.html"
         page.parent.mkdir(parents=True, exist_ok=True)
         front(done.name, store=done.url, html=page)
-    typer.echo(f"{done.name}: {counts or 'no trials'}. Results: {done.url} (nas trials {done.name}, nas front {done.name})")
+    typer.echo(f"{counts or 'no trials'}. Results: {done} (nas trials {done.name}, nas front {done.name})")
     if done.interrupted:
         typer.echo(f"Interrupted. Go on with the same command and --resume (study {done.name}).", err=True)
         raise typer.Exit(130)

@@ -1,7 +1,7 @@
 """What the sampler is told: the truth, in the form that Optuna understands.
 
-Optuna's multi-objective samplers read completed trials alone, and rank those that violate a constraint by the violation and
-nothing else. So a network over budget or stopped early is told complete with what is known of it and how far it is from
+Optuna's multi-objective samplers read completed trials alone, and rank those that violate a constraint by the violation
+and nothing else. So a network over budget or stopped early is told complete with what is known of it and how far it is from
 admissible: it can never pass for a result. What has no usable value is told failed.
 """
 
@@ -58,8 +58,8 @@ def feedback(row: Mapping[str, Any], objectives: Mapping[str, str], *, assumed: 
     """Word a recorded trial for the sampler.
 
     Args:
-        row: a trial as the store lists it: `state`, objectives by name, `exceeded_value` and `exceeded_limit` of the limit it exceeds,
-            `missing` share of rungs.
+        row: a trial as the store lists it: `state`, objectives by name, `exceeded_value` and `exceeded_limit` of
+            the limit that it exceeds, `missing` share of rungs.
         objectives: name -> `max` or `min`, in the order of the study's directions.
         assumed: stands for objectives that nobody could know (the mIoU of a network over budget); samplers rank
             such a trial by its violation, so this only keeps models of the objective from being misled.

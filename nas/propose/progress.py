@@ -32,7 +32,7 @@ class Progress:
     say: Callable[[str], None] = lambda line: None
     counts: Counter[str] = field(default_factory=Counter)
     running: dict[int, Running] = field(default_factory=dict)
-    points: list[tuple[int, dict[str, float]]] = field(default_factory=list)
+    points: list[dict[str, float]] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
     _carried: int = 0
 
@@ -73,8 +73,8 @@ class Progress:
         self.say(f"trial {trial}: {state}{detail}{_why(outcome)}{f' ({note})' if note else ''}")
 
     def result(self, trial: int, values: dict[str, float]) -> None:
-        """Final values of a trial, for the front so far."""
-        self.points.append((trial, values))
+        """Final values of a trial: a row for the front so far."""
+        self.points.append({"number": trial, **values})
 
 
 def _why(outcome: Outcome | None) -> str:

@@ -357,7 +357,7 @@ class OptunaProposer:
 
     def _assumed(self) -> dict[str, float]:
         """Means of the final results so far: what a model may assume of a network that was never trained."""
-        points = [values for _, values in self.progress.points]
+        points = self.progress.points
         return {n: sum(p[n] for p in points) / len(points) for n in self._space.objectives} if points else {}
 
     def _tell(self, trial: optuna.Trial, row: Mapping[str, Any]) -> None:

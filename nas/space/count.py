@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from blocks.errors import SpaceError, law
 from blocks.options import Option, Value, is_active
-from nas.space.questions import Question
+from nas.space.questions import Question, key
 from nas.space.tree import Asked, Field, Fixed, Leaf, Part, Slot, Tree
 
 MAX_WORK = 1_000_000
@@ -43,8 +43,8 @@ class _Counting:
             for j, condition in enumerate(rule.conditions):
                 for value in condition.values:
                     self.told_at.setdefault(condition.path, []).append(value)
-                    key = (condition.path, _key(value))
-                    self.hits[key] = self.hits.get(key, frozenset()) | {(i, j)}
+                    spot = (condition.path, key(value))
+                    self.hits[spot] = self.hits.get(spot, frozenset()) | {(i, j)}
         for part in _parts(self.tree):
             for each in part.fields:
                 if isinstance(each.leaf, Asked):
@@ -73,7 +73,7 @@ class _Counting:
         domain, size = question.domain, question.domain.size
         if size is None:
             return [(REST, 1)]
-        told = list({_key(v): domain.settled(v) for v in self.mentioned(question) if v in domain}.values())
+        told = list({key(v): domain.settled(v) for v in self.mentioned(question) if v in domain}.values())
         rest = [(REST, size - len(told))] if size > len(told) else []
         return [(value, 1) for value in told] + rest
 
@@ -90,7 +90,7 @@ class _Counting:
             raise SpaceError(law("A count", "`forbid:` entries that interact less", got, "Simplify `forbid:`"))
 
     def held(self, state: State, path: str, value: Value) -> State:
-        hits = self.hits.get((path, _key(value)))
+        hits = self.hits.get((path, key(value)))
         return (state[0] | hits, state[1]) if hits else state
 
     def pruned(self, states: Counter[State], done: tuple[str, ...]) -> Counter[State]:
@@ -216,11 +216,6 @@ def candidates(tree: Tree, *, work: int = MAX_WORK) -> int:
     """
     counting = _Counting(tree, work)
     return counting.total(counting.training(counting.architecture(Counter({_START: 1}))))
-
-
-def _key(value: Value) -> object:
-    """Equal for what `same` calls equal: 1 and 1.0 are, 1 and true are not."""
-    return tuple(_key(v) for v in value) if isinstance(value, tuple) else (isinstance(value, bool), value)
 
 
 def _parts(tree: Tree) -> Iterator[Part]:

@@ -63,7 +63,7 @@ def load(path: Path, mistakes: Mistakes, above: tuple[Path, ...] = ()) -> Table 
 
 
 def as_root(node: Node | None, mistakes: Mistakes) -> Table | None:
-    """The document as a mapping of sections, with one name for each limit, so that `flops` replaces a parent's `macs`."""
+    """The document as a mapping of sections, with one name for each limit: `flops` replaces a parent's `macs`."""
     if node is None:
         return None
     if isinstance(node, Table):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Literal
 
@@ -17,8 +17,12 @@ class Choices:
     """One of a few listed values (the names of components, where a component is chosen)."""
 
     values: tuple[Value, ...]
+    _spelling: Mapping[object, Value] = field(init=False, repr=False, compare=False)
 
     discrete = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_spelling", {key(value): value for value in self.values})
 
     @property
     def size(self) -> int:
@@ -33,11 +37,11 @@ class Choices:
         return iter(self.values)
 
     def __contains__(self, value: Value) -> bool:
-        return any(same(value, v) for v in self.values)
+        return key(value) in self._spelling
 
     def settled(self, value: Value) -> Value:
         """The listed spelling of an accepted answer."""
-        return next(v for v in self.values if same(value, v))
+        return self._spelling[key(value)]
 
     def __str__(self) -> str:
         return "one of " + ", ".join(_text(v) for v in self.values)
@@ -159,11 +163,14 @@ def drawn(domain: Domain, rng: random.Random) -> Value:
     return rng.uniform(domain.low, domain.high)
 
 
+def key(value: Value) -> object:
+    """Equal for values that a reader of the file takes for equal: 1 and 1.0 are, 1 and true are not."""
+    return tuple(key(v) for v in value) if isinstance(value, tuple) else (isinstance(value, bool), value)
+
+
 def same(left: Value, right: Value) -> bool:
-    """Equal as a reader of the file means it: 1 and 1.0 are, 1 and true are not."""
-    if isinstance(left, tuple) and isinstance(right, tuple):
-        return len(left) == len(right) and all(same(a, b) for a, b in zip(left, right, strict=True))
-    return isinstance(left, bool) == isinstance(right, bool) and left == right
+    """Tell whether a reader of the file takes two values for equal."""
+    return key(left) == key(right)
 
 
 def _decimal(number: float) -> Decimal:

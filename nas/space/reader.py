@@ -183,7 +183,7 @@ class _Reading:
         value = resolved(text)
         if isinstance(value, float) and not math.isfinite(value):
             self.mistakes.add(mark, "A number", "to be finite", {"value": text}, "Write a number")
-            return 0.0
+            return 1.0
         return value
 
     def start(self, event: Any) -> None:

@@ -73,7 +73,7 @@ class Space:
         return cls._made(load(path, mistakes), path.stem, sets, mistakes, path)
 
     @classmethod
-    def loads(cls, text: str, name: str = "space", sets: Sequence[str] = ()) -> Self:
+    def loads(cls, text: str | bytes, name: str = "space", sets: Sequence[str] = ()) -> Self:
         """Read a space from a text.
 
         Raises:

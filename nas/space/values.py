@@ -9,7 +9,7 @@ from blocks.errors import nearest
 from blocks.options import Option, Value
 from nas.space.mistakes import Mark, Mistakes
 from nas.space.nodes import Listing, Node, Table, holds_table, literal, plain
-from nas.space.questions import Choices, Domain, Question, Span, same
+from nas.space.questions import Choices, Domain, Question, Span, key
 from nas.space.tree import Asked, Fixed, Leaf
 
 QUESTIONS = ("choice", "int", "float", "shared")
@@ -74,7 +74,7 @@ class Values:
 
     def domain(self, node: Table, path: str) -> Domain | None:
         """Read `{choice: [...]}`, `{int: [low, high], step | log}` or `{float: [low, high], step | log}`."""
-        kinds = [key for key in node if key in QUESTIONS]
+        kinds = [name for name in node if name in QUESTIONS]
         if len(kinds) != 1:
             first = next((k for k in node if k not in QUESTIONS), "")
             remedy = f"Write a value, {{choice: [...]}} or {{int: [low, high]}}. {nearest(first, QUESTIONS)}"
@@ -82,9 +82,11 @@ class Values:
             return None
         (kind,) = kinds
         known = (kind,) if kind == "choice" else (kind, "step", "log")
-        extra = [key for key in node if key not in known]
-        for key in extra:
-            self.mistakes.add(node.at(key), path, f"a {kind} question's keys", {"key": key}, nearest(key, known))
+        extra = [name for name in node if name not in known]
+        for name in extra:
+            self.mistakes.add(
+                node.at(name), path, f"the keys of a question `{kind}`", {"key": name}, nearest(name, known)
+            )
         if extra:
             return None
         return self.choices(node[kind], path) if kind == "choice" else self.span(node, kind, path)
@@ -94,13 +96,13 @@ class Values:
             got = {"choice": plain(node)}
             self.mistakes.add(node.mark, path, "a list of plain values to choose from", got, "Write {choice: [a, b]}")
             return None
-        values: list[Value] = []
+        values: dict[object, Value] = {}
         for item in node.items:
             value = literal(item)
-            if any(same(value, v) for v in values):
+            if key(value) in values:
                 self.mistakes.add(item.mark, path, "each choice once", {"choice": listed(value)}, "Remove one of them")
-            values.append(value)
-        return Choices(tuple(values))
+            values[key(value)] = value
+        return Choices(tuple(values.values()))
 
     def span(self, node: Table, kind: str, path: str) -> Span | None:
         bounds = literal(node[kind])

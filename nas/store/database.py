@@ -120,7 +120,7 @@ def _sqlite(url: URL, file: Path | None, *, create: bool) -> Engine:
     engine = create_engine(url, connect_args={"timeout": _BUSY_SECONDS})
 
     @event.listens_for(engine, "connect")
-    def configure(connection: sqlite3.Connection, record: Any) -> None:  # noqa: ARG001
+    def configure(connection: sqlite3.Connection, record: Any) -> None:
         connection.isolation_level = None  # we say BEGIN ourselves
         connection.execute("PRAGMA foreign_keys = ON")
         if create and file:

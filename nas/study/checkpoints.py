@@ -36,8 +36,7 @@ class Pruning:
         self._inner.ended(trial, outcome)
         if isinstance(outcome, Interrupted):
             return
-        rows = [{"trial": number, "state": "finished", **values} for number, values in self._inner.progress.points]
-        best = {int(row["trial"]) for row in front(rows, self._objectives)}
+        best = {int(row["number"]) for row in front(self._inner.progress.points, self._objectives, states=None)}
         for gone in (self._kept | {trial}) - best:
             shutil.rmtree(self._work.checkpoint(gone).parent, ignore_errors=True)
         self._kept = best

@@ -36,7 +36,7 @@ def rehearse(space: Space) -> list[dict[str, Any]]:
     fitting, share = _fitting(space, data)
     measured = sorted(fitting, key=lambda pair: pair[1].macs)[len(fitting) // 2]
     epoch = _one_epoch(space, data, work, measured[0])
-    # The step's cost that does not depend on the network (loading, augmentation) makes this an upper bound for small ones.
+    # Loading and augmentation take the same time for every network: small ones take longer than this says.
     scale = fmean(cost.macs for _, cost in fitting) / measured[1].macs
     epochs = fmean(int(dict(candidate.training)["epochs"]) for candidate, _ in fitting)  # type: ignore[arg-type]
     least = _stopped_early(space, epochs)

@@ -41,8 +41,11 @@ class Study:
 
     @property
     def url(self) -> str:
-        """Where the results lie."""
+        """Where the results lie: what another library needs to open them, password included."""
         return self._store.url
+
+    def __str__(self) -> str:
+        return f"{self.name} in {self._store}"
 
     @property
     def objectives(self) -> dict[str, str]:
@@ -90,4 +93,3 @@ class Study:
         if row is None:
             raise QueryError(law("A curve", "a trial of this study", {"trial": trial}, "See Study.trials()"))
         return pd.DataFrame(self._store.epochs(row["id"]))
-

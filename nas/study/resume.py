@@ -23,8 +23,10 @@ def claim(space: Space, name: str, store: Store, *, resume: bool) -> int:
     row = store.study(name)
     if row is None:
         if resume:
-            got = {"study": name, "store": store.url}
-            raise StoreError(law("--resume", "a study that exists", got, "Begin it without --resume, or see `nas studies`"))
+            got = {"study": name, "store": str(store)}
+            raise StoreError(
+                law("--resume", "a study that exists", got, "Begin it without --resume, or see `nas studies`")
+            )
         return store.create_study(
             name,
             space=space.text,

@@ -1,7 +1,7 @@
 """The driver's side: Ray asks for work and reports results; a `Proposer` decides and remembers.
 
-Tune pickles its searcher, scheduler and callbacks to save its own state. Ours is elsewhere (the store is the memory), so
-a `Bridge` pickles to an empty one, and whatever a proposer holds (engines, locks, open files) never travels.
+Tune pickles its searcher, scheduler and callbacks to save its own state. Ours is elsewhere (the store is the memory),
+so a `Bridge` pickles to an empty one, and whatever a proposer holds (engines, locks, open files) never travels.
 """
 
 from __future__ import annotations
@@ -21,9 +21,7 @@ from runners.protocol import Failed, Interrupted, Outcome, Proposal, Proposer, S
 class Bridge:
     """Which of Ray's trials carries which proposal, and that each proposal ends exactly once."""
 
-    def __init__(
-        self, proposer: Proposer, stopper: Stopper | None, job: Mapping[str, object], concurrent: int
-    ) -> None:
+    def __init__(self, proposer: Proposer, stopper: Stopper | None, job: Mapping[str, object], concurrent: int) -> None:
         self._proposer = proposer
         self._stopper = stopper
         self._job = job
@@ -60,8 +58,8 @@ class Bridge:
         epoch, outcome = result.get("epoch"), result.get("outcome")
         if epoch is not None:
             self._proposer.epoch(proposal.trial, epoch)
-        if outcome is None and self._stopper is not None and not self._stopper.goes_on(proposal, epoch):
-            outcome = self._stopper.stopped(proposal, epoch)
+            if outcome is None and self._stopper is not None and not self._stopper.goes_on(proposal, epoch):
+                outcome = self._stopper.stopped(proposal, epoch)
         if outcome is None:
             return TrialScheduler.CONTINUE  # type: ignore[no-any-return]
         self.end(ray_id, outcome)
@@ -128,11 +126,11 @@ class Watch(Callback):  # type: ignore[misc]
     def __init__(self, bridge: Bridge) -> None:
         self._bridge = bridge
 
-    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial) -> None:
         """The worker has been given the trial."""
         self._bridge.started(trial.trial_id)
 
-    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial) -> None:
         """The process died, or its GPU is beyond use."""
         text = _error_text(trial)
         reason = "the worker process died: killed, out of memory, or crashed in native code"

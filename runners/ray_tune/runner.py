@@ -105,7 +105,9 @@ def places(work: Work, resources: dict[str, float]) -> int:
         RunError: not even one fits.
     """
     asked = {"CPU": work.cpu, "GPU": work.gpu}
-    fit = min((int(resources.get(kind, 0.0) / amount + 1e-9) for kind, amount in asked.items() if amount > 0), default=1)
+    fit = min(
+        (int(resources.get(kind, 0.0) / amount + 1e-9) for kind, amount in asked.items() if amount > 0), default=1
+    )
     if fit < 1:
         offered = {kind: resources.get(kind, 0.0) for kind in asked}
         raise RunError(

@@ -1,7 +1,7 @@
 """The worker's side: one warm process that carries out one trial after another and shares nothing between them.
 
-Torch and timm are imported by the first step, not with this module: a process that is slow to answer would be given up by
-Tune for one that happens to be free.
+Torch and timm are imported by the first step, not with this module: Tune would give up a process that is slow to answer
+for one that happens to be free.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from runners.protocol import Epoch, Outcome, Proposal, Recipe, Work
 
 
 class Worker(tune.Trainable):  # type: ignore[misc]
-    """Train one epoch a step. Its config holds `proposal`, `work`, `data`, `recipe`; a result holds `epoch` or `outcome`."""
+    """Train one epoch a step; the config is a proposal and its job, a result holds `epoch`, `outcome` or both."""
 
     def setup(self, config: dict[str, Any]) -> None:
         """Take the first trial of this process."""
@@ -37,10 +37,10 @@ class Worker(tune.Trainable):  # type: ignore[misc]
 
     def cleanup(self) -> None:
         """End the trial in hand and give its memory back."""
-        running: Generator[Epoch, None, Outcome] | None = getattr(self, "_running", None)
+        running = getattr(self, "_running", None)
         if running is not None:
             running.close()
-        self._running = None
+        self._running: Generator[Epoch, None, Outcome] | None = None
 
     def step(self) -> dict[str, Any]:
         """Train and evaluate one epoch; a failure is a result like any other, so the process stays warm."""

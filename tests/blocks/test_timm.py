@@ -37,7 +37,7 @@ def strides(model: Timm) -> list[int]:
 
 
 @pytest.mark.parametrize("model", FAMILIES)
-@pytest.mark.parametrize("size", [ODD, (120, 160)], ids=str)
+@pytest.mark.parametrize("size", [ODD, pytest.param((120, 160), marks=pytest.mark.slow)], ids=str)
 def test_every_family_gives_what_it_declares(model, size):
     with torch.device("meta"):
         built = backbone(size, model=model)
@@ -173,6 +173,7 @@ class TestPretrained:
             check=False,
         )
 
+    @pytest.mark.slow
     def test_weights_fetched_before_are_found_offline(self, tmp_path):
         torch.manual_seed(7)
         source = timm.create_model("test_resnet")
@@ -197,6 +198,7 @@ class TestPretrained:
         # One channel sees the sum of what three channels saw.
         assert float(done.stdout) == pytest.approx(source.conv1[0].weight.sum().item(), rel=1e-4)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("act", ["fetch(a)", "Network(a, size=(64, 64), classes=5)"])
     def test_weights_out_of_reach_name_the_model_and_the_remedy(self, act, tmp_path):
         code = (

@@ -33,7 +33,9 @@ def test_over_budget_is_infeasible_by_the_relative_excess():
     assert found.values == (0.3, 2e9)
 
 
-@pytest.mark.parametrize("row", [{"state": "failed"}, {"state": "skipped"}, {"state": "finished", "miou": float("nan")}])
+@pytest.mark.parametrize(
+    "row", [{"state": "failed"}, {"state": "skipped"}, {"state": "finished", "miou": float("nan")}]
+)
 def test_what_has_no_usable_value_is_failed(row):
     assert told(**row).state is TrialState.FAIL
     assert told(**row).values is None

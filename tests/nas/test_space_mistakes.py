@@ -48,7 +48,7 @@ CASES = {
     "floats for an int": ("training: {batch: {float: [1, 8]}}", "4:19: training.batch needs int: got range='float from 1.0 to 8.0'. Change the bounds or the kind."),
     "range for words": ("training: {optimizer: {int: [1, 8]}}", "4:23: training.optimizer needs one of a list, one of adamw, sgd: got range='int from 1 to 8'. Write {choice: [...]}."),
     "range out of bounds": ("training: {flip: {float: [0, 8]}}", "4:18: training.flip needs float from 0 to 1: got range='float from 0.0 to 8.0'. Change the bounds or the kind."),
-    "half a question": ("training: {batch: {int: [1, 8], stpe: 1}}", "4:33: training.batch needs a int question's keys: got key='stpe'. Did you mean 'step'?"),
+    "half a question": ("training: {batch: {int: [1, 8], stpe: 1}}", "4:33: training.batch needs the keys of a question `int`: got key='stpe'. Did you mean 'step'?"),
     "no question": ("training: {batch: {chioce: [1, 8]}}", "4:19: training.batch needs a value or one question: got keys=['chioce']. Write a value, {choice: [...]} or {int: [low, high]}. Did you mean 'choice'?"),
     "never active": ("training: {momentum: 0.5}", "4:12: training.momentum needs optimizer to be sgd: got optimizer='adamw'. Remove it or set optimizer."),
     "unknown shared": ("training: {batch: {shared: w}}", "4:19: training.batch needs the name of a question under `shared:`: got shared='w'. Known: none."),
@@ -72,7 +72,7 @@ CASES = {
     "tag": ("name: !!str a", "4:7: A search space needs plain values, no tags: got tag='tag:yaml.org,2002:str'. Remove it."),
     "infinite": ("budget: {macs: .inf}", "4:16: A number needs to be finite: got value='.inf'. Write a number."),
     "place missing": ("\ndata: camvid\narchitecture: {backbone: timm}", "2:7: data.camvid.root needs a path: got root=None. Write root: \"${CAMVID}\" or --set data.camvid.root=PATH."),
-    "data option": ("\ndata: {shapes: {sise: [64, 64]}}\narchitecture: {backbone: timm}", "2:16: data.shapes needs keys that exist: got key='sise'. Did you mean 'size'?"),
+    "data option": ("\ndata: {shapes: {sise: [64, 64]}}\narchitecture: {backbone: timm}", "2:17: data.shapes needs keys that exist: got key='sise'. Did you mean 'size'?"),
     "no data": ("\narchitecture: {backbone: timm}", "2:1: A search space needs the section `data`: got data=None. Write data: shapes."),
     "no backbone": ("\ndata: shapes\narchitecture: {head: ssa}", "3:15: architecture needs a backbone: got backbone=None. Write backbone: {timm: {model: resnet18}}."),
 }  # fmt: skip

@@ -128,8 +128,9 @@ def test_an_error_of_the_proposer_is_not_blamed_on_the_trial(proposal, work):
 def test_threads_follow_the_cpus_given_and_come_back(proposal, work):
     torch.set_num_threads(3)
     seen = []
-    proposer = Recorder([proposal(epochs=1)], on_epoch=lambda *_: seen.append(torch.get_num_threads()))
-    LocalRunner(dataclasses.replace(work, cpu=2.5), DATA).run(proposer)
+    data = Component.of("shapes", {"size": (32, 32), "train": 4, "val": 2})
+    proposer = Recorder([proposal(epochs=1, data=data)], on_epoch=lambda *_: seen.append(torch.get_num_threads()))
+    LocalRunner(dataclasses.replace(work, cpu=2.5), data).run(proposer)
     assert seen == [2]
     assert torch.get_num_threads() == 3
 
@@ -143,7 +144,7 @@ def test_without_a_share_of_a_gpu_it_is_the_cpu(work):
 
 def test_a_small_network_learns_the_embedded_data(proposal, work):
     """Well above the best that painting one class can do, in seconds."""
-    data = Component.of("shapes", {"size": (64, 64), "train": 96, "val": 24})
+    data = Component.of("shapes", {"size": (64, 64), "train": 64, "val": 16})
     options = {"epochs": 5, "learning_rate": 4e-3, "jitter": 0.0, "scale": (1.0, 1.0)}
     proposer = Recorder([proposal(model="resnet10t", data=data, **options)])
     began = time.perf_counter()
@@ -151,6 +152,6 @@ def test_a_small_network_learns_the_embedded_data(proposal, work):
     heard = proposer.heard[0]
     assert proposer.outcomes == {0: Finished()}
     assert heard[-1].loss < 0.6 * heard[0].loss
-    assert heard[-1].miou > 0.35  # one class everywhere scores below 0.1
+    assert heard[-1].miou > 0.3  # one class everywhere scores below 0.1
     assert heard[-1].miou > heard[0].miou + 0.1
     assert time.perf_counter() - began < 60

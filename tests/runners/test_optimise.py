@@ -1,4 +1,5 @@
 import copy
+import itertools
 import math
 
 import pytest
@@ -35,9 +36,9 @@ def rates(steps: int = 1000, **options) -> list[float]:
 def test_a_rate_rises_linearly_and_then_never_again(schedule, warmup):
     curve = rates(schedule=schedule, warmup=warmup)
     top = round(warmup * 1000)
-    rises = [b - a for a, b in zip(curve[:top], curve[1:top], strict=False)]
+    rises = [b - a for a, b in itertools.pairwise(curve[:top])]
     assert rises == pytest.approx([rises[0]] * len(rises)) if rises else top == 0
-    assert all(b <= a for a, b in zip(curve[top:], curve[top + 1 :], strict=False))
+    assert all(b <= a for a, b in itertools.pairwise(curve[top:]))
     assert max(curve) == pytest.approx(2.0)
     assert curve[top] == pytest.approx(2.0)
     assert min(curve) > 0
@@ -122,5 +123,5 @@ def test_bfloat16_is_taken_under_autocast_and_weights_stay_float32(supervised, b
 
 
 def test_float16_is_refused_where_the_loss_cannot_be_scaled(supervised):
-    with pytest.raises(RunError, match="a CUDA device for float16.*Use bfloat16"):
+    with pytest.raises(RunError, match=r"a CUDA device for float16.*Use bfloat16"):
         Fit(supervised, Training(precision="float16"), CPU)

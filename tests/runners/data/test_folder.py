@@ -65,7 +65,7 @@ def test_channels(tmp_path, mode, channels):
 
 
 def test_a_missing_fourth_channel_is_not_made_up(root):
-    with pytest.raises(DataError, match="four channels.*mode='RGB'"):
+    with pytest.raises(DataError, match=r"four channels.*mode='RGB'"):
         folder(root, channels=4).split("train")[0]
 
 
@@ -105,7 +105,7 @@ def test_colours(tmp_path):
 
 def test_colours_without_their_list_say_what_to_do(tmp_path):
     write(tmp_path, "a", np.zeros((*SIZE, 3), np.uint8))
-    with pytest.raises(DataError, match="one channel.*colours"):
+    with pytest.raises(DataError, match=r"one channel.*colours"):
         folder(tmp_path).split("train")[0]
 
 
@@ -120,7 +120,7 @@ def test_sub_folders_and_suffixes(tmp_path):
 
 def test_missing_labels_are_reported_together(root):
     for name in range(14):
-        image, label = write(root, f"c{name:02d}", ids(0, 1))
+        _, label = write(root, f"c{name:02d}", ids(0, 1))
         label.unlink()
     with pytest.raises(DataError) as error:
         folder(root).fingerprint()

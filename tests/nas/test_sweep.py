@@ -1,0 +1,153 @@
+"""Whole sweeps: real data, real training, real Ray; small, so that they end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import optuna
+import pytest
+
+from blocks.errors import SpaceError, StoreError
+from nas import Space, Study, sweep
+
+TEXT = """
+name: small
+data: {shapes: {size: [32, 32], train: 16, val: 8}}
+architecture:
+  backbone: {timm: {model: {choice: [test_resnet, test_efficientnet]}}}
+  context: {choice: [none, psa]}
+  align: {bilinear: {channels: 16}}
+training: {epochs: EPOCHS, batch: 8}
+search: {sampler: random, trials: 4, early_stopping: none}
+"""
+SPACE = TEXT.replace("EPOCHS", "1")
+
+
+@pytest.fixture
+def run(tmp_path):
+    def run(text=SPACE, *sets, **more):
+        space = Space.loads(text, sets=sets)
+        options = {"runner": "local", "store": str(tmp_path / "nas.db"), "folder": tmp_path / "runs"} | more
+        return sweep(space, **options)
+
+    return run
+
+
+def test_a_sweep_ends_with_a_front(run, tmp_path):
+    study = run()
+    assert study.counts() == {"finished": 4}
+    front = study.front()
+    assert 1 <= len(front) <= 4
+    assert front["macs"].is_monotonic_increasing
+    assert front["miou"].is_monotonic_increasing
+    assert len(study.epochs(0)) == 1
+    copied = optuna.load_study(study_name="small", storage=study.url)
+    assert Counter(trial.state.name for trial in copied.trials) == {"COMPLETE": 4}
+    tables = {row[0] for row in sqlite3.connect(tmp_path / "nas.db").execute("SELECT name FROM sqlite_master")}
+    assert {"study", "architecture", "cost", "choice", "trial", "epoch", "provenance"} <= tables
+
+
+def test_a_study_that_exists_is_not_overwritten(run):
+    run()
+    with pytest.raises(StoreError, match=r"exists with 4 trials, 4 of them finished.*--resume"):
+        run()
+
+
+def test_more_trials_on_resume_and_no_other_change(run):
+    assert run(SPACE, "search.trials=2").counts() == {"finished": 2}
+    assert run(SPACE, "search.trials=4", "resources.loaders=1", resume=True).counts() == {"finished": 4}
+    with pytest.raises(SpaceError, match="begun with"):
+        run(SPACE, "training.learning_rate=0.5", resume=True)
+
+
+def test_resuming_what_does_not_exist_is_an_error(run):
+    with pytest.raises(StoreError, match="--resume"):
+        run(resume=True)
+
+
+def test_keep_front_drops_the_checkpoints_that_left_it(run, tmp_path):
+    study = run(SPACE, "resources.keep=front")
+    kept = {int(folder.name) for folder in (tmp_path / "runs" / "small").iterdir()}
+    assert kept == set(study.front()["number"])
+
+
+@pytest.mark.ray
+def test_ray_trains_the_same_as_this_process(run):
+    # Two threads or one, actor or no actor: the numbers are those of the recipe.
+    study = run(runner="ray", store=None or str(run().url) + ".ray")
+    local = run(resume=True)
+    ours = local.trials().set_index("fingerprint")["miou"].to_dict()
+    assert study.trials().set_index("fingerprint")["miou"].to_dict() == pytest.approx(ours, abs=1e-6)
+
+
+def command(tmp_path: Path, *more: str) -> list[str]:
+    space = tmp_path / "small.yaml"
+    space.write_text(TEXT.replace("EPOCHS", "6").replace("train: 16", "train: 64"))
+    return [sys.executable, "-m", "nas", "sweep", str(space), "--store", str(tmp_path / "nas.db"), *more]
+
+
+def environment() -> dict[str, str]:
+    return os.environ | {"OMP_NUM_THREADS": "1"}
+
+
+def until_epochs(store: Path, count: int, process: subprocess.Popen[str]) -> None:
+    """Wait until the store has so many epochs."""
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline:
+        assert process.poll() is None, process.stderr and process.stderr.read()
+        if store.exists():
+            try:
+                if sqlite3.connect(store).execute("SELECT count(*) FROM epoch").fetchone()[0] >= count:
+                    return
+            except sqlite3.OperationalError:
+                pass  # its tables are about to be made
+        time.sleep(0.1)
+    pytest.fail(f"no {count} epochs within 300 s")
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_kill_9_and_resume_account_for_every_trial_exactly_once(tmp_path):
+    store = tmp_path / "nas.db"
+    with subprocess.Popen(
+        command(tmp_path), cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=environment()
+    ) as first:
+        until_epochs(store, 9, first)
+        first.send_signal(signal.SIGKILL)
+    before = Study("small", str(store)).trials()
+    finished = before[before["state"] == "finished"].set_index("number")
+    assert 1 <= len(finished) < 4
+    done = subprocess.run(
+        command(tmp_path, "--resume"), cwd=tmp_path, capture_output=True, text=True, env=environment(), check=False
+    )
+    assert done.returncode == 0, done.stderr
+    after = Study("small", str(store)).trials()
+    assert sorted(after["number"]) == [0, 1, 2, 3]
+    assert set(after["state"]) == {"finished"}
+    assert after["fingerprint"].is_unique
+    assert all(epochs == 6 for epochs in after["epochs"])
+    again = after.set_index("number").loc[finished.index]
+    assert (again["ended"] == finished["ended"]).all(), "a finished trial was trained again"
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_one_sigint_ends_in_order(tmp_path):
+    store = tmp_path / "nas.db"
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command(tmp_path), cwd=tmp_path, env=environment(), **pipes) as process:
+        until_epochs(store, 8, process)
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "Results:" in out
+    states = Counter(Study("small", str(store)).trials()["state"])
+    assert states["interrupted"] >= 1
+    assert not set(states) & {"running", "proposed"}
