@@ -2,8 +2,8 @@
 
 Three searches over the same space, one after another, in alternating rounds on one local Ray: this project (sampling,
 cost gate, identity, store, dashboard tables and all), Ray Tune with OptunaSearch as its documentation shows it, and the
-same with actor reuse. Every worker imports torch and timm. What is timed is the whole search, from its start to its end,
-Ray's own start excluded, divided by its trials.
+same with actor reuse. Every worker imports torch and timm. What is timed is the whole search, from its start to its
+end, Ray's own start excluded, divided by its trials.
 
     python benchmarks/overhead.py [--trials 20] [--rounds 3]
 """

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from blocks.errors import BlockError, law, nearest
 from blocks.features import FeatureMap, Features, Shapes
-from blocks.options import Range
+from blocks.options import Check, Range
 
 # HRNet's own feature maps pass through classification convolutions; segmentation uses the branches themselves.
 _ARGUMENTS: Mapping[str, Mapping[str, object]] = {"timm.models.hrnet": {"feature_location": ""}}
@@ -62,7 +62,7 @@ class Timm(nn.Module):
         self,
         source: Shapes,
         *,
-        model: str = "resnet18",
+        model: Annotated[str, Check(_check_name)] = "resnet18",
         output_stride: Literal[0, 8, 16, 32] = 0,
         levels: Annotated[int, Range(0, 6)] = 0,
         pretrained: bool = False,

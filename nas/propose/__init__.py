@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import optuna
 
+from nas.propose.budget import MEASURED
 from nas.propose.mirror import Mirror
 from nas.propose.progress import Progress, Running
-from nas.propose.proposer import MEASURED, OptunaProposer
+from nas.propose.proposer import OptunaProposer
 
 # What Optuna has to say at this level is about its own book-keeping, not about anyone's networks.
 optuna.logging.set_verbosity(optuna.logging.WARNING)

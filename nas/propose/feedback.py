@@ -1,8 +1,8 @@
 """What the sampler is told: the truth, in the form that Optuna understands.
 
 Optuna's multi-objective samplers read completed trials alone, and rank those that violate a constraint by the violation
-and nothing else. So a network over budget or stopped early is told complete with what is known of it and how far it is from
-admissible: it can never pass for a result. What has no usable value is told failed.
+and nothing else. So a network over budget or stopped early is told complete with what is known of it and how far it is
+from admissible: it can never pass for a result. What has no usable value is told failed.
 """
 
 from __future__ import annotations

@@ -3,42 +3,30 @@
 from __future__ import annotations
 
 import math
-import random
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 import optuna
 
-from blocks.architecture import Component
-from blocks.catalogue import versions
+from blocks.architecture import Architecture, Component
 from blocks.cost import Cost, cost_of
-from blocks.errors import BlockError, RunError
+from blocks.errors import BlockError
+from blocks.network import fetch
+from nas.propose.budget import Budget
+from nas.propose.candidates import Asked, Candidates
 from nas.propose.feedback import feedback
 from nas.propose.mirror import Mirror
 from nas.propose.progress import Progress
-from nas.propose.samplers import ask, distribution, parameters, sampler
-from nas.space import Candidate, Forbidden, Question, Space
+from nas.propose.samplers import distribution, parameters, sampler
+from nas.space import Space
 from nas.store import Store, choices_of
 from runners.data import DataInfo
-from runners.protocol import Epoch, Failed, Finished, Interrupted, Outcome, Proposal, Protocol, Rejected, identity
+from runners.protocol import Epoch, Failed, Finished, Interrupted, Outcome, Proposal, Rejected
 
-MEASURED = frozenset({"latency_ms", "peak_memory_bytes"})  # known only on the worker's device
 _FINAL = ("finished", "replayed")
-_PATIENCE = 10  # known networks in a row before the proposer looks for an unseen one itself
-_TRIES = 300  # random candidates that it looks at for that
-_HOPELESS = 60  # networks over budget in a row that end the sweep
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """A candidate and the Optuna trial it came from."""
-
-    trial: optuna.Trial
-    candidate: Candidate
-    protocol: Protocol
-    key: str
+_COSTS = ("params", "macs", "macs_conv", "activation_bytes")
 
 
 class OptunaProposer:
@@ -52,7 +40,7 @@ class OptunaProposer:
         data_fingerprint: of its files.
         progress: what a terminal shows.
         mirror: copies told trials to Optuna's tables, or None.
-        prepare: called with a backbone before the first network that has it is trained: fetches weights.
+        prepare: called with the first network of each backbone before it is trained: fetches weights.
     """
 
     def __init__(
@@ -65,30 +53,23 @@ class OptunaProposer:
         data_fingerprint: str,
         progress: Progress,
         mirror: Mirror | None = None,
-        prepare: Callable[[Component], None] = lambda backbone: None,
+        prepare: Callable[[Architecture], None] = fetch,
     ) -> None:
         self._space = space
         self._store = store
         self._study_id = study_id
-        self._data = data
-        self._data_fingerprint = data_fingerprint
         self.progress = progress
         self._mirror = mirror
         self._prepare = prepare
         self._prepared: set[Component] = set()
-        self._questions: dict[str, Question] = {q.path: q for q in space.questions()}
-        self._rows: dict[int, int] = {}  # number in the study -> id in the store
-        self._asked: dict[int, _Asked] = {}
-        self._seen: dict[str, int] = {}  # identity -> number of the trial of this study that has it
-        self._duplicates = 0
-        self._misses = 0
-        self._least: dict[str, float] = {}  # the least that a rejected network asked of a limit
-        self._study = self._begin()
-        self._again = self._unfinished()
-        self._grid = space.enumerate() if space.search.sampler.name == "grid" else None
-        self._total = _distinct(space)
-
-    # Runner's side
+        self._budget = Budget(space.budget)
+        self._ids: dict[int, int] = {}  # number in the study -> id in the store
+        self._asked: dict[int, Asked] = {}  # in training
+        self._seen: dict[str, int] = {}  # key of a result -> number of the trial of this study that has it
+        self._study = self._remembered()
+        self._again = deque(store.unfinished(study_id))
+        self._seen.update({row["identity"]: row["number"] for row in self._again})
+        self._candidates = Candidates(space, self._study, data, data_fingerprint)
 
     def propose(self) -> Proposal | None:
         """Return the next network that is worth training, or None when the sweep is complete.
@@ -96,47 +77,45 @@ class OptunaProposer:
         Raises:
             RunError: nothing that the sampler proposes fits the budget.
         """
-        for number, row in self._again:
-            return self._resumed(number, row)
+        if self._again:
+            return self._resumed(self._again.popleft())
         while self.progress.done + len(self.progress.running) < self.progress.planned:
-            if self._total is not None and len(self._seen) >= self._total:
-                self.progress.say(f"all {self._total} networks of this space are known: nothing is left to train")
-                return None
-            asked = self._next()
+            exhausted = self._candidates.total is not None and len(self._seen) >= self._candidates.total
+            self._budget.check(last=exhausted and not self.progress.done and not self.progress.running)
+            asked = None if exhausted else self._candidates.next(self._seen, self._tell_again)
             if asked is None:
+                self.progress.say(f"{len(self._seen)} networks are known, and there is no other in this space")
                 return None
-            proposal = self._gated(asked)
-            if proposal is not None:
+            if (proposal := self._gated(asked)) is not None:
                 return proposal
         return None
 
     def started(self, trial: int, *, host: str, device: str) -> None:
         """A worker has begun with it."""
-        self._store.start(self._rows[trial], host, device)
+        self._store.start(self._ids[trial], host, device)
 
     def epoch(self, trial: int, epoch: Epoch) -> None:
         """Record an epoch, before it counts."""
-        self._store.epoch(self._rows[trial], epoch)
+        self._store.epoch(self._ids[trial], epoch)
+        self._budget.hit()
         self.progress.epoch(trial, epoch)
 
     def ended(self, trial: int, outcome: Outcome) -> None:
         """Record an outcome and tell the sampler."""
+        asked = self._asked.pop(trial)
         if isinstance(outcome, Finished):
             outcome = self._checked(trial)
-        self._store.end(self._rows[trial], outcome)
-        row = self._row(trial)
-        self.progress.end(trial, row["state"], outcome)
+        row = self._closed(trial, outcome)
         if not isinstance(outcome, Interrupted):
-            self._tell(self._asked.pop(trial).trial, row)
+            self._tell(asked.trial, row)
 
     # Resume
 
-    def _begin(self) -> optuna.Study:
+    def _remembered(self) -> optuna.Study:
         """Rebuild the sampler's memory from the store: Optuna's own storage would cost 100 ms a trial."""
         told = self._store.told(self._study_id)
-        goals = self._space.objectives.values()
         study = optuna.create_study(
-            directions=["maximize" if goal == "max" else "minimize" for goal in goals],
+            directions=["maximize" if goal == "max" else "minimize" for goal in self._space.objectives.values()],
             # A resumed sampler must not draw the same numbers again.
             sampler=sampler(self._space.search.sampler, self._space.search.seed + len(told)),
         )
@@ -144,172 +123,59 @@ class OptunaProposer:
             self._seen.setdefault(row["identity"], row["number"])
             if row["state"] in _FINAL:
                 self._result(row)
+        questions = {question.path: distribution(question) for question in self._space.questions()}
         for row in told:
-            answers = row["answers"]
-            known = {path: distribution(self._questions[path]) for path in answers if path in self._questions}
-            params = {path: value for path, value in parameters(answers).items() if path in known}
-            frozen = feedback(row, self._space.objectives, assumed=self._assumed()).frozen(params, known, row["number"])
+            params = {path: value for path, value in parameters(row["answers"]).items() if path in questions}
+            asked = {path: questions[path] for path in params}
+            frozen = feedback(row, self._space.objectives, assumed=self._assumed()).frozen(params, asked, row["number"])
             study.add_trial(frozen)
-            if self._mirror is not None:
-                self._mirror.add(frozen)
+            self._copy(frozen)
         self.progress.carry(Counter(row["state"] for row in told))
         return study
 
-    def _unfinished(self) -> Iterator[tuple[int, Mapping[str, Any]]]:
-        """Trials that a run before this one did not bring to an end, one at a time."""
-        rows = self._store.unfinished(self._study_id)
-        for row in rows:
-            self._seen.setdefault(row["identity"], row["number"])
-        return iter([(row["number"], row) for row in rows])
-
-    def _resumed(self, number: int, row: Mapping[str, Any]) -> Proposal:
+    def _resumed(self, row: Mapping[str, Any]) -> Proposal:
+        """Hand out again what a run before this one did not bring to an end."""
         self._store.requeue(row["id"])
-        asked = self._fixed(row["answers"])
-        self._rows[number], self._asked[number] = row["id"], asked
-        cost = {name: row[name] for name in ("params", "macs", "macs_conv", "activation_bytes")}
-        return self._proposal(number, asked, cost, done=row["epochs"])
-
-    # Sampling
-
-    def _next(self) -> _Asked | None:
-        """Ask until there is a candidate that this study does not know."""
-        while True:
-            if self._grid is not None:
-                answers = next(self._grid, None)
-                if answers is None:
-                    return None
-                asked: _Asked | None = self._fixed(answers.answers)
-            elif self._duplicates >= _PATIENCE:
-                unseen = self._unseen()
-                if unseen is None:
-                    self.progress.say(f"no unseen network in {_TRIES} random tries: the space is as good as exhausted")
-                    return None
-                asked = self._fixed(unseen.answers)
-            else:
-                asked = self._sampled()
-            if asked is None:
-                continue
-            if asked.key not in self._seen:
-                self._duplicates = 0
-                return asked
-            # Known in this study: the sampler hears what is recorded, nothing is trained or listed again.
-            self._duplicates += 1
-            self._tell_again(asked)
-
-    def _sampled(self) -> _Asked | None:
-        trial = self._study.ask()
-        try:
-            return self._keyed(trial, self._space.choose(lambda question: ask(trial, question)))
-        except Forbidden:
-            self._study.tell(trial, state=optuna.trial.TrialState.FAIL)
-            self._duplicates += 1
-            return None
-
-    def _fixed(self, answers: Mapping[str, Any]) -> _Asked:
-        """An Optuna trial whose answers are given."""
-        self._study.enqueue_trial(parameters(answers))
-        trial = self._study.ask()
-        return self._keyed(trial, self._space.choose(lambda question: ask(trial, question)))
-
-    def _keyed(self, trial: optuna.Trial, candidate: Candidate) -> _Asked:
-        protocol = self._protocol(candidate)
-        return _Asked(trial, candidate, protocol, self._identity(candidate, protocol))
-
-    def _protocol(self, candidate: Candidate) -> Protocol:
-        return Protocol(
-            data=self._space.data,
-            data_fingerprint=self._data_fingerprint,
-            size=self._data.size,
-            classes=self._data.classes,
-            image_channels=self._data.image_channels,
-            training=candidate.training,
-            main=candidate.main,
-            coarse=candidate.coarse,
-        )
-
-    def _identity(self, candidate: Candidate, protocol: Protocol) -> str:
-        return identity(candidate.architecture, protocol, self._space.search.seed, versions(candidate.architecture))
-
-    def _unseen(self) -> Candidate | None:
-        """A random candidate that this study does not know; for a small space the search is complete."""
-        rng = random.Random(self._space.search.seed + len(self._seen))
-        for _ in range(_TRIES):
-            candidate = self._space.sample(rng)
-            if not self._known(candidate):
-                return candidate
-        if self._total is None or self._total > 100_000:
-            return None
-        return next((c for c in self._space.enumerate() if not self._known(c)), None)
-
-    def _known(self, candidate: Candidate) -> bool:
-        return self._identity(candidate, self._protocol(candidate)) in self._seen
+        self._ids[row["number"]] = row["id"]
+        cost = {name: row[name] for name in _COSTS}
+        return self._proposal(row["number"], self._candidates.fixed(row["answers"]), cost, done=row["epochs"])
 
     # Gates
 
-    def _gated(self, asked: _Asked) -> Proposal | None:
+    def _gated(self, asked: Asked) -> Proposal | None:
         """Record a candidate; train it only if nobody did, it can be built, and it fits the budget."""
         number = self._store.next_number(self._study_id)
         self._seen[asked.key] = number
         known = self._store.known(asked.key)
-        try:
-            cost = cost_of(
-                asked.candidate.architecture,
-                size=asked.protocol.size,
-                classes=asked.protocol.classes,
-                image_channels=asked.protocol.image_channels,
-            )
-            problem = None
-        except BlockError as error:
-            cost, problem = None, Failed(reason=f"cannot be built: {error}")
+        cost, refusal = self._costed(asked)
         self._record(number, asked, cost)
-        over = None if cost is None else self._over(asdict(cost))
-        if problem is not None or over is not None:
-            self._turned_down(number, asked, problem or over)
+        if refusal is not None:
+            self._tell(asked.trial, self._closed(number, refusal))
             return None
         if known is not None:
-            self._store.replay(self._rows[number], known["id"])
-            self.progress.end(number, "replayed", note=f"trained before as trial {known['number']} of {known['study']}")
+            self._store.replay(self._ids[number], known["id"])
+            self.progress.end(number, "replayed", note=f"trained as trial {known['number']} of {known['study']}")
             self._tell(asked.trial, self._row(number))
             return None
         assert cost is not None
-        self._misses = 0
-        self._asked[number] = asked
         return self._proposal(number, asked, asdict(cost), done=0)
 
-    def _over(self, cost: Mapping[str, int]) -> Rejected | None:
-        """The limit that is exceeded most, if any is."""
-        limits = {name: limit for name, limit in self._space.budget.items() if name in cost}
-        broken = [Rejected(name, float(cost[name]), limit) for name, limit in limits.items() if cost[name] > limit]
-        return max(broken, key=lambda r: r.excess, default=None)
+    def _costed(self, asked: Asked) -> tuple[Cost | None, Outcome | None]:
+        protocol = asked.protocol
+        try:
+            cost = cost_of(
+                asked.candidate.architecture,
+                size=protocol.size,
+                classes=protocol.classes,
+                image_channels=protocol.image_channels,
+            )
+        except BlockError as error:
+            return None, Failed(reason=f"cannot be built: {error}")
+        return cost, self._budget.exceeded(asdict(cost))
 
-    def _turned_down(self, number: int, asked: _Asked, outcome: Outcome | None) -> None:
-        assert outcome is not None
-        self._store.end(self._rows[number], outcome)
-        row = self._row(number)
-        self.progress.end(number, row["state"], outcome)
-        self._tell(asked.trial, row)
-        self._misses += 1
-        if isinstance(outcome, Rejected):
-            self._least[outcome.limit] = min(outcome.value, self._least.get(outcome.limit, math.inf))
-        exhausted = self._total is not None and len(self._seen) >= self._total
-        if self._misses >= _HOPELESS or (exhausted and not self.progress.done and not self.progress.running):
-            raise RunError(self._hopeless())
-
-    def _hopeless(self) -> str:
-        if not self._least:
-            return f"None of the last {self._misses} candidates could be built. `nas trials` lists why."
-        raised = [
-            f"budget.{name} is {self._space.budget[name]:.4g}, the least that was proposed {value:.4g}"
-            for name, value in self._least.items()
-        ]
-        return (
-            f"A sweep needs networks within its budget: the last {self._misses} candidates exceed it. "
-            f"Raise the budget or offer smaller networks: {'; '.join(raised)}."
-        )
-
-    def _record(self, number: int, asked: _Asked, cost: Cost | None) -> None:
+    def _record(self, number: int, asked: Asked, cost: Cost | None) -> None:
         candidate = asked.candidate
-        self._rows[number] = self._store.propose(
+        self._ids[number] = self._store.propose(
             self._study_id,
             number,
             identity=asked.key,
@@ -319,25 +185,35 @@ class OptunaProposer:
             cost=None if cost is None else asdict(cost),
             answers=candidate.answers,
             choices=choices_of(candidate.architecture, asked.protocol),
-            epochs=int(dict(candidate.training)["epochs"]),  # type: ignore[arg-type]
+            epochs=asked.protocol.recipe().epochs,
         )
 
-    def _proposal(self, number: int, asked: _Asked, cost: Mapping[str, float], *, done: int) -> Proposal:
-        backbone = asked.candidate.architecture.backbone
-        if backbone not in self._prepared:
-            self._prepare(backbone)
-            self._prepared.add(backbone)
+    def _proposal(self, number: int, asked: Asked, cost: Mapping[str, float], *, done: int) -> Proposal:
+        architecture = asked.candidate.architecture
+        if architecture.backbone not in self._prepared:
+            self._prepare(architecture)
+            self._prepared.add(architecture.backbone)
         proposal = Proposal(
             trial=number,
-            architecture=asked.candidate.architecture,
+            architecture=architecture,
             protocol=asked.protocol,
             seed=self._space.search.seed,
             known=dict(cost),
-            limits={name: limit for name, limit in self._space.budget.items() if name in MEASURED},
+            limits=self._budget.measured,
             done=done,
         )
+        self._asked[number] = asked
         self.progress.start(proposal)
         return proposal
+
+    def _closed(self, number: int, outcome: Outcome) -> Mapping[str, Any]:
+        """Record how a trial ended and return what the store has of it."""
+        self._store.end(self._ids[number], outcome)
+        row = self._row(number)
+        if isinstance(outcome, Rejected) or (isinstance(outcome, Failed) and not row["epochs"]):
+            self._budget.miss(outcome)
+        self.progress.end(number, row["state"], outcome)
+        return row
 
     # Feedback
 
@@ -364,18 +240,13 @@ class OptunaProposer:
         if row["state"] in _FINAL:
             self._result(row)
         trial.set_user_attr("trial", row["number"])
-        frozen = feedback(row, self._space.objectives, assumed=self._assumed()).tell(self._study, trial)
+        self._copy(feedback(row, self._space.objectives, assumed=self._assumed()).tell(self._study, trial))
+
+    def _tell_again(self, asked: Asked) -> None:
+        """The sampler proposed a network that this study has: it hears what is recorded, and nothing is trained."""
+        row = self._row(self._seen[asked.key])
+        feedback(row, self._space.objectives, assumed=self._assumed()).tell(self._study, asked.trial)
+
+    def _copy(self, frozen: optuna.trial.FrozenTrial) -> None:
         if self._mirror is not None:
             self._mirror.add(frozen)
-
-    def _tell_again(self, asked: _Asked) -> None:
-        row = self._row(self._seen[asked.key])
-        told = feedback(row, self._space.objectives, assumed=self._assumed())
-        told.tell(self._study, asked.trial)
-
-
-def _distinct(space: Space) -> int | None:
-    """How many different trainings a space holds, or None where a question is continuous. [count]"""
-    if any(not q.discrete for q in space.questions()):
-        return None
-    return space.candidates()

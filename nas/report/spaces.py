@@ -83,7 +83,8 @@ def sentences(space: Space, row: dict[str, object]) -> Iterator[str]:
     yield f"{space.name}: valid."
     continuous = [q.path for q in space.questions() if not q.discrete]
     yield f"{row['architectures']:,} architectures, {row['training_settings']:,} discrete training settings."
-    yield f"{len(continuous)} continuous questions{': ' + ', '.join(continuous) if continuous else ''}."
+    questions = "continuous question" if len(continuous) == 1 else "continuous questions"
+    yield f"{len(continuous)} {questions}{': ' + ', '.join(continuous) if continuous else ''}."
     limits = ", ".join(f"{name} <= {human(name, limit)}" for name, limit in space.budget.items()) or "no limit"
     share = row["within_budget"]
     if isinstance(share, float):

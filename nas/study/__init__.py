@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from blocks.architecture import Component
-from blocks.catalogue import component_type
 from nas.propose import Mirror, OptunaProposer, Progress
 from nas.space import Space
 from nas.store import Store
@@ -70,7 +68,6 @@ def sweep(
                 data_fingerprint=fingerprint,
                 progress=progress or Progress(space.search.trials),
                 mirror=mirror,
-                prepare=fetch_weights,
             )
             stopper = ParetoHalving(work.halving, work.objectives) if work.halving else None
             if stopper is not None:
@@ -80,14 +77,6 @@ def sweep(
         finally:
             mirror.close()
         return Study(name, opened.url, interrupted=not ended)
-
-
-def fetch_weights(backbone: Component) -> None:
-    """Have the driver fetch what a backbone downloads, before any worker needs it: workers may be offline."""
-    kind = component_type("backbone", backbone.name)
-    fetch: Callable[[Mapping[str, Any]], None] | None = getattr(kind, "fetch", None)
-    if fetch is not None:
-        fetch(dict(backbone.options))
 
 
 def _runner(

@@ -11,7 +11,8 @@ from runners.protocol import Work
 def work_of(space: Space, folder: Path) -> Work:
     """What a runner is told of a space."""
     return Work(
-        place=space.places(),
+        # Workers have other working folders.
+        place={name: str(Path(path).absolute()) for name, path in space.places().items()},
         folder=folder.absolute(),
         cpu=space.resources.cpu,
         gpu=space.resources.gpu,
