@@ -45,7 +45,7 @@ class Training:
     epochs: Annotated[int, Range(1, 100_000)] = 20
     batch: Annotated[int, Range(1, 65_536)] = 8
     optimizer: Literal["adamw", "sgd"] = "adamw"
-    learning_rate: Annotated[float, Range(1e-8, 100.0)] = 1e-3
+    learning_rate: Annotated[float, Range(1e-8, 100.0)] = 3e-3
     weight_decay: Annotated[float, Range(0.0, 10.0)] = 0.01
     momentum: Annotated[float, Range(0.0, 0.9999), When("optimizer", "sgd")] = 0.9
     schedule: Literal["one_cycle", "cosine", "poly", "constant"] = "one_cycle"
@@ -54,9 +54,9 @@ class Training:
     clip: Annotated[float, Range(0.0, 1e6)] = 1.0
     ema: Annotated[float, Range(0.0, 0.99999)] = 0.0
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    scale: Annotated[tuple[float, float], Range(0.1, 10.0)] = (0.5, 2.0)
+    scale: Annotated[tuple[float, float], Range(0.1, 10.0)] = (0.75, 1.5)
     flip: Annotated[float, Range(0.0, 1.0)] = 0.5
-    jitter: Annotated[float, Range(0.0, 1.0)] = 0.4
+    jitter: Annotated[float, Range(0.0, 1.0)] = 0.2
     class_weights: Literal["none", "inverse_log"] = "none"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import optuna
@@ -70,7 +71,7 @@ class Candidates:
         """The candidate with these answers, as an Optuna trial like any other."""
         self._study.enqueue_trial(parameters(answers))
         trial = self._study.ask()
-        return self._keyed(trial, self._space.choose(lambda question: ask(trial, question)))
+        return self._keyed(trial, self._space.choose(partial(ask, trial)))
 
     def _one(self, seen: Collection[str]) -> Asked | None:
         if self._grid is not None:
@@ -85,7 +86,7 @@ class Candidates:
         for _ in range(_PATIENCE):
             trial = self._study.ask()
             try:
-                return self._keyed(trial, self._space.choose(lambda question, trial=trial: ask(trial, question)))
+                return self._keyed(trial, self._space.choose(partial(ask, trial)))
             except Forbidden:
                 self._study.tell(trial, state=optuna.trial.TrialState.FAIL)
         unseen = self._unseen(seen)
