@@ -55,7 +55,7 @@ def nothing(proposal: Proposal, work: Work, data: DataSet, device: torch.device)
     import timm  # noqa: F401
 
     figures = {"loss": 0.0, "pixel_accuracy": 0.0, "learning_rate": 0.0, "seconds": 0.0}
-    yield Epoch(epoch=1, miou=1 / (1 + proposal.trial), class_iou=(), peak_memory_bytes=0, **figures)
+    yield Epoch(epoch=1, miou=1 / (1 + proposal.trial), class_iou=(), train_memory_bytes=0, **figures)
     return Finished()
 
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import platform
 import resource
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 
 from runners.protocol import Work
+
+# Linux keeps a resettable high-water mark of the resident memory; `getrusage` has one that only grows.
+_STATUS = Path("/proc/self/status")
+_REFERENCES = Path("/proc/self/clear_refs")
 
 
 def device(work: Work) -> torch.device:
@@ -42,20 +48,27 @@ def threads(cpu: float) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def peak_memory_bytes(device: torch.device) -> int:
-    """The high-water mark of a CUDA device since `forget_peak`, else of this process. [bytes]"""
+def peak_bytes(device: torch.device) -> int:
+    """The high-water mark of a CUDA device, else of this process, since `forget_peak` where it can forget. [bytes]"""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     if device.type == "mps":
         return torch.mps.driver_allocated_memory()
+    if _STATUS.exists():
+        line = next(line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024  # Linux counts in KiB
 
 
 def forget_peak(device: torch.device) -> None:
-    """Count a CUDA device's peak from here on."""
+    """Count the peak from here on: a trial is not charged for the one before it in the same process."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
+    elif _REFERENCES.exists():
+        # Some containers mount /proc read-only; the mark then stays that of the process.
+        with contextlib.suppress(OSError):
+            _REFERENCES.write_text("5")
 
 
 def release(device: torch.device) -> None:

@@ -143,8 +143,9 @@ class Epoch:
         class_iou: one a class; None for a class that occurs neither in labels nor in predictions.
         learning_rate: at the epoch's last step.
         seconds: of training and evaluation.
-        peak_memory_bytes: the device's (CUDA) or the process's high-water mark.
-        latency_ms: median forward time where it was asked for, else None.
+        train_memory_bytes: high-water mark of this training: of the CUDA device, else of the process.
+        latency_ms: median time of a forward pass, where an objective or a limit asks for it.
+        peak_memory_bytes: of that forward pass.
         log: what the worker logged and warned since the last report.
     """
 
@@ -155,8 +156,9 @@ class Epoch:
     class_iou: tuple[float | None, ...]
     learning_rate: float
     seconds: float
-    peak_memory_bytes: int
+    train_memory_bytes: int
     latency_ms: float | None = None
+    peak_memory_bytes: int | None = None
     log: str = ""
 
 

@@ -9,6 +9,7 @@ import random
 import time
 import traceback
 from collections.abc import Generator
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ from runners import checkpoint
 from runners.data import DataSet
 from runners.data.batches import Batch, Shuffled, plain_batches, to_device, training_batches
 from runners.data.memory import InMemory, in_memory
-from runners.device import forget_peak, peak_memory_bytes, release
+from runners.device import forget_peak, peak_bytes, release
 from runners.evaluate import evaluate
 from runners.logs import Collected, collecting
 from runners.optimise import Fit, learning_rate
@@ -97,7 +98,7 @@ def _train(
     log = Collected()
     with collecting(log):
         trial = _Trial(proposal, work, data, device)
-        rejected, latency = trial.measure()
+        rejected, measured = trial.measure()
         known = [] if rejected else trial.resume()
     if rejected:
         return rejected
@@ -106,7 +107,7 @@ def _train(
     for number in range(len(known) + 1, proposal.epochs + 1):
         with collecting(log):
             epoch = trial.epoch(number)
-            epoch = dataclasses.replace(epoch, latency_ms=latency, log=log.take())
+            epoch = dataclasses.replace(epoch, **measured, log=log.take())
             known.append(epoch)
             trial.save(known)
         yield epoch
@@ -149,26 +150,26 @@ class _Trial:
         order, batches = training_batches(train, self._training, self._proposal.seed, loaders=loaders, pin=pin)
         return order, batches, plain_batches(val, self._training.batch, loaders=loaders, pin=pin)
 
-    def measure(self) -> tuple[Rejected | None, float | None]:
-        """Measure latency and memory where a limit or an objective asks for it.
+    def measure(self) -> tuple[Rejected | None, dict[str, Any]]:
+        """Measure latency and memory of a forward pass where a limit or an objective asks for one of them.
 
         Returns:
-            Which limit is exceeded, or None; and the latency where it was measured. [ms]
+            Which limit is exceeded, or None; and what was measured, by the names of `Epoch`'s fields.
         """
         limits = self._proposal.limits
         if unknown := sorted(set(limits) - set(_MEASURED)):
             needs = f"names among {', '.join(_MEASURED)}"
             raise RunError(law("A limit that the worker measures", needs, {"limits": unknown}, "Drop it"))
-        if not limits and "latency_ms" not in self._work.objectives:
-            return None, None
+        if not limits and not set(_MEASURED) & set(self._work.objectives):
+            return None, {}
         protocol = self._proposal.protocol
         network = self._fit.supervised.network
         found = measure(network, size=protocol.size, image_channels=protocol.image_channels, device=self._device)
         # A trial that is continued was within its limits when it began; noise shall not end it now.
         for name, allowed in () if self._proposal.done else limits.items():
             if (value := getattr(found, name)) > allowed:
-                return Rejected(name, value, allowed), found.latency_ms
-        return None, found.latency_ms
+                return Rejected(name, value, allowed), {}
+        return None, dataclasses.asdict(found)
 
     def resume(self) -> list[Epoch]:
         """Take over the checkpoint where there is one; return the epochs that it has behind it."""
@@ -215,7 +216,7 @@ class _Trial:
             class_iou=scores.class_iou,
             learning_rate=learning_rate(number * len(self._order) - 1, self._steps, self._training),
             seconds=time.perf_counter() - began,
-            peak_memory_bytes=peak_memory_bytes(self._device),
+            train_memory_bytes=peak_bytes(self._device),
         )
 
     def _train_epoch(self, number: int) -> float:

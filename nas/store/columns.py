@@ -21,6 +21,7 @@ _TRIAL_LAST = (
     "latency_ms",
     "peak_memory_bytes",
     "train_seconds",
+    "train_memory_bytes",
     "created",
     "started",
     "ended",

@@ -157,6 +157,7 @@ trial = Table(
     Column("latency_ms", Float),
     Column("peak_memory_bytes", BigInteger),
     Column("train_seconds", Float),
+    Column("train_memory_bytes", BigInteger),
     Column("created", Moment, nullable=False),
     Column("started", Moment),
     Column("ended", Moment),
@@ -196,7 +197,7 @@ epoch = Table(
     Column("pixel_accuracy", Float),
     Column("learning_rate", Float),
     Column("seconds", Float),
-    Column("peak_memory_bytes", BigInteger),
+    Column("train_memory_bytes", BigInteger),
     Column("class_iou", _json),
     sqlite_with_rowid=False,
 )

@@ -22,14 +22,14 @@ _STATE: Final[dict[type[Outcome], str]] = {
     Rejected: "rejected",
     Interrupted: "interrupted",
 }
+_MEASURED: Final = ("latency_ms", "peak_memory_bytes")
 _RESULT: Final = (
     "miou",
     "miou_best",
     "pixel_accuracy",
     "class_iou",
     "epochs",
-    "latency_ms",
-    "peak_memory_bytes",
+    *_MEASURED,
     "host",
     "device",
 )
@@ -96,14 +96,14 @@ def record_epoch(connection: Connection, trial_id: int, value: Epoch) -> None:
         "loss": _finite(value.loss),
         "learning_rate": _finite(value.learning_rate),
         "seconds": value.seconds,
-        "peak_memory_bytes": value.peak_memory_bytes,
+        "train_memory_bytes": value.train_memory_bytes,
     }
     connection.execute(insert(epoch).values({"trial_id": trial_id, "epoch": value.epoch, **figures, **own}))
-    whole = select(func.max(epoch.c.miou), func.max(epoch.c.peak_memory_bytes), func.sum(epoch.c.seconds))
+    whole = select(func.max(epoch.c.miou), func.max(epoch.c.train_memory_bytes), func.sum(epoch.c.seconds))
     best, peak, seconds = connection.execute(whole.where(epoch.c.trial_id == trial_id)).one()
-    totals = {"epochs": value.epoch, "miou_best": best, "peak_memory_bytes": peak, "train_seconds": seconds}
-    latency = {} if value.latency_ms is None else {"latency_ms": value.latency_ms}
-    change(connection, trial_id, figures | totals | latency, log=value.log)
+    totals = {"epochs": value.epoch, "miou_best": best, "train_memory_bytes": peak, "train_seconds": seconds}
+    measured = {name: figure for name in _MEASURED if (figure := getattr(value, name)) is not None}
+    change(connection, trial_id, figures | totals | measured, log=value.log)
 
 
 def record_end(connection: Connection, trial_id: int, outcome: Outcome) -> None:

@@ -67,7 +67,7 @@ def recall(stopper: ParetoHalving, store: Store, study_id: int) -> None:
 
 
 def _epoch(row: dict[str, object]) -> Epoch:
-    names = ("epoch", "loss", "miou", "pixel_accuracy", "learning_rate", "seconds", "peak_memory_bytes")
+    names = ("epoch", "loss", "miou", "pixel_accuracy", "learning_rate", "seconds", "train_memory_bytes")
     # What was not finite has been stored as nothing.
     figures = {name: float("nan") if row[name] is None else row[name] for name in names}
     return Epoch(class_iou=(), **figures)  # type: ignore[arg-type]

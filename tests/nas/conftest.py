@@ -57,7 +57,7 @@ def epoch_of(number: int, miou: float, log: str = "") -> Epoch:
         class_iou=(miou, None, 0.5),
         learning_rate=1e-3,
         seconds=2.0,
-        peak_memory_bytes=1000 * number,
+        train_memory_bytes=1000 * number,
         log=log,
     )
 

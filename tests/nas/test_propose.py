@@ -58,7 +58,7 @@ def report(number, miou):
         class_iou=(0.1, None),
         learning_rate=0.1,
         seconds=1.0,
-        peak_memory_bytes=1,
+        train_memory_bytes=1,
     )
 
 

@@ -23,7 +23,7 @@ def test_a_trial_that_finished_has_its_last_epoch_as_its_result(store: Store, st
     assert row["id"] == trial_id
     assert (row["study"], row["number"], row["state"]) == ("camvid", 0, "finished")
     assert (row["miou"], row["miou_best"], row["epochs"], row["epochs_planned"]) == (0.3, 0.4, 3, 3)
-    assert (row["peak_memory_bytes"], row["train_seconds"]) == (3000, 6.0)
+    assert (row["train_memory_bytes"], row["train_seconds"]) == (3000, 6.0)
     assert (row["backbone"], row["model"], row["context"], row["head"]) == ("timm", "resnet18", "ppm", "linear")
     assert (row["macs"], row["macs_conv"], row["activation_bytes"]) == (1_000_000_000, 999_999_999, 4096)
     assert (row["host"], row["device"]) == ("node1", "cpu")
@@ -60,7 +60,7 @@ def test_each_epoch_is_kept(store: Store, study_id: int, add: Make) -> None:
         "pixel_accuracy": 0.9,
         "learning_rate": 1e-3,
         "seconds": 2.0,
-        "peak_memory_bytes": 2000,
+        "train_memory_bytes": 2000,
         "class_iou": [0.2, None, 0.5],
     }
 

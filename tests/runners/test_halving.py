@@ -112,7 +112,7 @@ def epoch(number, miou):
         class_iou=(),
         learning_rate=0.1,
         seconds=1.0,
-        peak_memory_bytes=0,
+        train_memory_bytes=0,
     )
 
 

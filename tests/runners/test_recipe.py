@@ -39,7 +39,7 @@ def test_an_epoch_says_what_it_promises(proposal, carry_out, work):
         assert 0 < epoch.pixel_accuracy <= 1
         assert len(epoch.class_iou) == 6
         assert epoch.seconds > 0
-        assert epoch.peak_memory_bytes > 50_000_000
+        assert epoch.train_memory_bytes > 50_000_000
         assert epoch.latency_ms is None
     assert epochs[0].learning_rate > epochs[1].learning_rate > 0
     assert "decoded 26 samples of shapes" in epochs[0].log
@@ -270,3 +270,12 @@ def test_options_that_nothing_else_tries(proposal, carry_out, work, options):
     epochs, outcome = carry_out(proposal(epochs=1, **options), work)
     assert outcome == Finished()
     assert math.isfinite(epochs[0].loss)
+
+
+def test_an_objective_that_must_be_measured_is_measured(proposal, carry_out, work):
+    asked = dataclasses.replace(work, objectives={"miou": "max", "peak_memory_bytes": "min"})
+    (epoch,), _ = carry_out(proposal(epochs=1), asked)
+    assert epoch.latency_ms > 0
+    assert epoch.peak_memory_bytes > 4 * 1_000_000  # at least the weights
+    (epoch,), _ = carry_out(proposal(epochs=1), work)
+    assert (epoch.latency_ms, epoch.peak_memory_bytes) == (None, None)
