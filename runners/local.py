@@ -9,11 +9,10 @@ from contextlib import closing
 import torch
 
 from blocks.architecture import Component
-from blocks.errors import DataError, RunError
 from runners.data import DataSet, dataset
 from runners.device import describe, device, release, threads
 from runners.protocol import Failed, Interrupted, Outcome, Proposal, Proposer, Stopper, Work
-from runners.recipe import Diverged, failure, train
+from runners.recipe import failure, train
 
 __all__ = ["LocalRunner", "device"]
 
@@ -58,7 +57,7 @@ class LocalRunner:
             outcome = Interrupted()
         except _TrialError as error:
             outcome = failure(error.cause)
-            hopeless = error.cause if _hopeless(error.cause) else None
+            hopeless = error.cause if outcome.hopeless else None
             _log.warning("trial %d failed: %s", proposal.trial, outcome.reason)
         if isinstance(outcome, Failed):
             # The recipe tidied up already, but only here has the traceback let go of the trial's tensors.
@@ -89,8 +88,3 @@ class _TrialError(Exception):
     def __init__(self, cause: Exception) -> None:
         super().__init__(cause)
         self.cause = cause
-
-
-def _hopeless(error: Exception) -> bool:
-    """Tell whether the next trial would end the same way."""
-    return isinstance(error, DataError | RunError) and not isinstance(error, Diverged)

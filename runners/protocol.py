@@ -177,11 +177,19 @@ class Stopped:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """It crashed or diverged; a crash is data, the search goes on."""
+    """It crashed or diverged; a crash is data, the search goes on.
+
+    Args:
+        reason: one line.
+        traceback: all of it.
+        log: what the worker logged before.
+        hopeless: the data or the machine will not do, so that every other trial would end the same way.
+    """
 
     reason: str
     traceback: str = ""
     log: str = ""
+    hopeless: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 
 from blocks import catalogue
 from blocks.cost import measure
-from blocks.errors import DataError, RunError, law
+from blocks.errors import DataError, NasError, RunError, law
 from blocks.network import Network, Supervised
 from runners import checkpoint
 from runners.data import DataSet
@@ -80,7 +80,8 @@ def train(
 def failure(error: BaseException, log: str = "") -> Failed:
     """Turn what ended a trial into its outcome: a short reason, the traceback, and what was logged before."""
     notes = "\n".join(getattr(error, "__notes__", ()))
-    return Failed(reason=_reason(error), traceback="".join(traceback.format_exception(error)), log=log or notes)
+    hopeless = isinstance(error, DataError | RunError) and not isinstance(error, Diverged)
+    return Failed(_reason(error), "".join(traceback.format_exception(error)), log or notes, hopeless)
 
 
 def _reason(error: BaseException) -> str:
@@ -88,6 +89,8 @@ def _reason(error: BaseException) -> str:
         return f"diverged at step {error.step} (epoch {error.epoch})"
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error):
         return "out of memory"
+    if isinstance(error, NasError):
+        return str(error)
     first = next(iter(str(error).splitlines()), "")
     return f"crash: {type(error).__name__}: {first}"[:500]
 

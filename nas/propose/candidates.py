@@ -11,6 +11,7 @@ from typing import Any
 import optuna
 
 from blocks.catalogue import versions
+from blocks.errors import SpaceError
 from nas.propose.samplers import ask, parameters
 from nas.space import Candidate, Forbidden, Space
 from runners.data import DataInfo
@@ -49,8 +50,7 @@ class Candidates:
         # The grid is enumerated here and Optuna is handed every answer; nothing is left to sample.
         self._grid = space.enumerate() if space.search.sampler.name == "grid" else None
         self._known_in_a_row = 0
-        discrete = all(question.discrete for question in space.questions())
-        self.total = space.candidates() if discrete else None  # different trainings in the space
+        self.total = _total(space)  # different trainings in the space, where that is known
 
     def next(self, seen: Collection[str], known: Callable[[Asked], None]) -> Asked | None:
         """Return a candidate whose key is not among those seen, or None when there is none to be found.
@@ -121,3 +121,13 @@ class Candidates:
             main=candidate.main,
             coarse=candidate.coarse,
         )
+
+
+def _total(space: Space) -> int | None:
+    if not all(question.discrete for question in space.questions()):
+        return None
+    try:
+        return space.candidates()
+    except SpaceError:
+        # Too entangled to be counted; then it is large enough not to be exhausted.
+        return None

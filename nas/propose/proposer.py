@@ -109,6 +109,14 @@ class OptunaProposer:
         if not isinstance(outcome, Interrupted):
             self._tell(asked.trial, row)
 
+    def check(self) -> None:
+        """To be called when the sweep is over.
+
+        Raises:
+            RunError: nothing could be trained.
+        """
+        self._budget.check(last=not self.progress.done)
+
     # Resume
 
     def _remembered(self) -> optuna.Study:

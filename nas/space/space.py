@@ -158,6 +158,10 @@ class Space:
         # A shared question that only the training asks here leaves neighbours that are equal.
         return (architecture for architecture, _ in itertools.groupby(found))
 
+    def backbones(self) -> Iterator[Architecture]:
+        """Yield an architecture for each way to answer the questions about the backbone."""
+        return (c.architecture for c in self._all(lambda question: question.path.startswith("architecture.backbone")))
+
     def _check_discrete(self, questions: Iterable[Question]) -> None:
         continuous = [q.path for q in questions if not q.discrete]
         if continuous:

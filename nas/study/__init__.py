@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from blocks.architecture import Component
+from blocks.network import fetch
 from nas.propose import Mirror, OptunaProposer, Progress
 from nas.space import Space
 from nas.store import Store
@@ -58,6 +59,8 @@ def sweep(
     with Store.open(store) as opened:
         study_id = claim(space, name, opened, resume=resume)
         opened.record_provenance(study_id, provenance(fingerprint))
+        for architecture in space.backbones():
+            fetch(architecture)
         mirror = Mirror(opened.url, name, space.objectives)
         try:
             proposer = OptunaProposer(
@@ -74,6 +77,8 @@ def sweep(
                 recall(stopper, opened, study_id)
             carried_out = Pruning(proposer, work, space.objectives) if work.keep == "front" else proposer
             ended = _runner(runner, work, space.data, stopper, address).run(carried_out)
+            if ended:
+                proposer.check()
         finally:
             mirror.close()
         return Study(name, opened.url, interrupted=not ended)

@@ -15,6 +15,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from blocks.errors import RunError
 from runners.protocol import Failed, Interrupted, Outcome, Proposal, Proposer, Stopper
 
 
@@ -28,12 +29,19 @@ class Bridge:
         self._concurrent = concurrent
         self._open: dict[str, Proposal] = {}
         self._heard: set[str] = set()
+        self._hopeless: str | None = None
 
     def __reduce__(self) -> tuple[Callable[[], None], tuple[()]]:
         return _nothing, ()
 
     def suggest(self, ray_id: str) -> dict[str, Any] | str | None:
-        """Ask the proposer; None while every place is taken, so that the sampler hears results before it proposes."""
+        """Ask the proposer; None while every place is taken, so that the sampler hears results before it proposes.
+
+        Raises:
+            RunError: a trial has failed as every other one would. (Tune lets errors through here, not from `result`.)
+        """
+        if self._hopeless is not None:
+            raise RunError(self._hopeless)
         if len(self._open) >= self._concurrent:
             return None
         proposal = self._proposer.propose()
@@ -63,6 +71,8 @@ class Bridge:
         if outcome is None:
             return TrialScheduler.CONTINUE  # type: ignore[no-any-return]
         self.end(ray_id, outcome)
+        if isinstance(outcome, Failed) and outcome.hopeless:
+            self._hopeless = outcome.reason
         return TrialScheduler.STOP  # type: ignore[no-any-return]
 
     def end(self, ray_id: str, outcome: Outcome) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import optuna
 import pytest
 
-from blocks.errors import SpaceError, StoreError
+from blocks.errors import RunError, SpaceError, StoreError
 from nas import Space, Study, sweep
 
 TEXT = """
@@ -76,6 +76,21 @@ def test_keep_front_drops_the_checkpoints_that_left_it(run, tmp_path):
     study = run(SPACE, "resources.keep=front")
     kept = {int(folder.name) for folder in (tmp_path / "runs" / "small").iterdir()}
     assert kept == set(study.front()["number"])
+
+
+@pytest.mark.ray
+def test_what_would_fail_every_trial_ends_the_sweep(run):
+    # float16 needs CUDA's loss scaling: the first worker finds out, and nobody waits for the others.
+    with pytest.raises(RunError, match="float16"):
+        run(SPACE, "training.precision=float16", runner="ray")
+
+
+@pytest.mark.ray
+def test_a_budget_that_nothing_fits_ends_a_sweep_on_ray(run):
+    with pytest.raises(RunError, match=r"budget\.macs is 10, the least"):
+        run(SPACE, "budget.macs=10", runner="ray")
+    with pytest.raises(RunError, match=r"budget\.latency_ms is 1e-06, the least"):
+        run(SPACE, "budget.latency_ms=1e-6", "search.seed=1", study="measured", runner="ray")
 
 
 @pytest.mark.ray
