@@ -1,0 +1,69 @@
+"""What the README says, run."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nas import Space
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def commands() -> list[list[str]]:
+    """Every `$ nas ...` line, without its comment."""
+    lines = [line[2:] for block in blocks("console") for line in block.splitlines() if line.startswith("$ nas ")]
+    return [shlex.split(line, comments=True)[1:] for line in lines]
+
+
+def run(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_the_yaml_is_a_valid_space(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (example,) = blocks("yaml")
+    assert Space.loads(example).count() > 1
+
+
+@pytest.mark.slow
+def test_the_python_example_runs(tmp_path):
+    (example,) = blocks("python")
+    (tmp_path / "example.py").write_text(example)
+    done = run(["example.py"], tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "architectures" in done.stdout
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_the_quickstart_and_every_question_about_it(tmp_path):
+    done = run(["-m", "nas", "sweep", "quickstart"], tmp_path)
+    assert done.returncode == 0, done.stderr
+    asked = [c for c in commands() if "quickstart" in c and c[0] != "sweep"] + [["studies"], ["blocks"]]
+    assert len(asked) >= 6
+    for arguments in asked:
+        answer = run(["-m", "nas", *arguments], tmp_path)
+        assert answer.returncode == 0, f"nas {shlex.join(arguments)}: {answer.stderr}"
+        assert answer.stdout.strip()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arguments", [c for c in commands() if c[0] in {"space", "cost", "blocks"}], ids=shlex.join)
+def test_what_needs_no_results_runs(arguments, tmp_path):
+    more = ["--samples", "5"] if arguments[0] == "space" else ["--limit", "3"] if arguments[0] == "cost" else []
+    done = run(["-m", "nas", *arguments, *more], tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
