@@ -41,7 +41,7 @@ class Network(nn.Module):
     ) -> None:
         super().__init__()
         self.architecture = completed(architecture)
-        self.shapes = _image_shapes(size, classes, image_channels, architecture.align_corners)
+        self.shapes = image_shapes(size, classes, image_channels, architecture.align_corners)
         self.stages = nn.ModuleDict()
         for slot, choice in self.architecture.slots():
             stage = build_stage(slot, choice, self.shapes)
@@ -147,7 +147,12 @@ def fetch(architecture: Architecture) -> None:
         bring(dict(choice.options))
 
 
-def _image_shapes(size: tuple[int, int], classes: int, image_channels: int, align_corners: bool) -> Shapes:
+def image_shapes(size: tuple[int, int], classes: int, image_channels: int, align_corners: bool) -> Shapes:
+    """What the first stage is told.
+
+    Raises:
+        BlockError: a size or a count that no network can have.
+    """
     height, width = size
     if min(height, width) < 1 or classes < 1 or image_channels not in (1, 3, 4):
         got = {"size": (height, width), "classes": classes, "image_channels": image_channels}

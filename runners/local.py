@@ -11,8 +11,9 @@ import torch
 from blocks.architecture import Component
 from runners.data import DataSet, dataset
 from runners.device import describe, device, release, threads
+from runners.failure import failure
 from runners.protocol import Failed, Interrupted, Outcome, Proposal, Proposer, Stopper, Work
-from runners.recipe import failure, train
+from runners.recipe import train
 
 __all__ = ["LocalRunner", "device"]
 

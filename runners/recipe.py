@@ -7,7 +7,6 @@ import logging
 import math
 import random
 import time
-import traceback
 from collections.abc import Generator
 from typing import Any
 
@@ -17,8 +16,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from blocks import catalogue
-from blocks.cost import measure
-from blocks.errors import DataError, NasError, RunError, law
+from blocks.errors import DataError, RunError, law
+from blocks.measure import measure
 from blocks.network import Network, Supervised
 from runners import checkpoint
 from runners.data import DataSet
@@ -26,32 +25,15 @@ from runners.data.batches import Batch, Shuffled, plain_batches, to_device, trai
 from runners.data.memory import InMemory, in_memory
 from runners.device import forget_peak, peak_bytes, release
 from runners.evaluate import evaluate
+from runners.failure import Diverged
 from runners.logs import Collected, collecting
 from runners.optimise import Fit, learning_rate
-from runners.protocol import Epoch, Failed, Finished, Proposal, Rejected, Work, identity
+from runners.protocol import Epoch, Finished, Proposal, Rejected, Work, identity
 
 _log = logging.getLogger("nas.recipe")
 
 _MEASURED = ("latency_ms", "peak_memory_bytes")
 _LOOK_EVERY = 32  # steps between two looks at the loss on a GPU: each look waits for it
-
-
-class Diverged(RunError):  # noqa: N818  # a thing that happens to a trial, and named so in its record
-    """The loss is not a finite number any more.
-
-    Args:
-        epoch: counted from 1.
-        step: counted from 1 over the whole training.
-        loss: what it was.
-    """
-
-    def __init__(self, epoch: int, step: int, loss: float) -> None:
-        super().__init__(epoch, step, loss)
-        self.epoch, self.step, self.loss = epoch, step, loss
-
-    def __str__(self) -> str:
-        got = {"loss": self.loss, "step": self.step, "epoch": self.epoch}
-        return law("Training", "a finite loss", got, "Lower the learning rate")
 
 
 def train(
@@ -75,24 +57,6 @@ def train(
         return (yield from _train(proposal, work, data, device))
     finally:
         release(device)
-
-
-def failure(error: BaseException, log: str = "") -> Failed:
-    """Turn what ended a trial into its outcome: a short reason, the traceback, and what was logged before."""
-    notes = "\n".join(getattr(error, "__notes__", ()))
-    hopeless = isinstance(error, DataError | RunError) and not isinstance(error, Diverged)
-    return Failed(_reason(error), "".join(traceback.format_exception(error)), log or notes, hopeless)
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, Diverged):
-        return f"diverged at step {error.step} (epoch {error.epoch})"
-    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error):
-        return "out of memory"
-    if isinstance(error, NasError):
-        return str(error)
-    first = next(iter(str(error).splitlines()), "")
-    return f"crash: {type(error).__name__}: {first}"[:500]
 
 
 def _train(

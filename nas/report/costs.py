@@ -12,8 +12,9 @@ import torch
 
 from blocks.architecture import Architecture, Component
 from blocks.catalogue import component_type
-from blocks.cost import cost_of, measure
+from blocks.cost import cost_of
 from blocks.errors import BlockError, RunError, SpaceError, law
+from blocks.measure import measure
 from blocks.network import Network
 from blocks.options import options_of, supplied
 from nas.space import Space

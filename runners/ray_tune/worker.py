@@ -45,7 +45,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
     def step(self) -> dict[str, Any]:
         """Train and evaluate one epoch; a failure is a result like any other, so the process stays warm."""
         from runners.device import describe, device
-        from runners.recipe import failure
+        from runners.failure import failure
 
         place = device(self._work)
         result: dict[str, Any] = {"host": socket.gethostname(), "device": describe(place), "done": False}
@@ -62,12 +62,11 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         import torch
 
         from runners.data import dataset
-        from runners.recipe import train
 
         if self._running is None:
             torch.set_num_threads(max(1, int(self._work.cpu)))
             data = dataset(self._data, self._work.place)
-            self._running = (self._recipe or train)(self._proposal, self._work, data, place)
+            self._running = (self._recipe or _standard())(self._proposal, self._work, data, place)
         try:
             epoch = next(self._running)
             if epoch.epoch < self._proposal.epochs:
@@ -76,6 +75,12 @@ class Worker(tune.Trainable):  # type: ignore[misc]
             return {"epoch": epoch, "outcome": _rest(self._running), "done": True}
         except StopIteration as end:
             return {"outcome": end.value, "done": True}
+
+
+def _standard() -> Recipe:
+    from runners.recipe import train
+
+    return train
 
 
 def _rest(running: Generator[Epoch, None, Outcome]) -> Outcome:

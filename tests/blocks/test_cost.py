@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import time
 from pathlib import Path
@@ -12,8 +13,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from blocks.architecture import Architecture, Component
-from blocks.cost import Cost, cost_of, cost_of_module, measure
+from blocks.cost import Cost, cost_of, cost_of_module
 from blocks.heads.ssa import AdaptiveClassifier
+from blocks.measure import measure
+from blocks.meta import Shortcuts
 from blocks.network import Network
 
 REFERENCE = Path(__file__).parents[2] / "../shared/reference"
@@ -223,3 +226,36 @@ class TestMeasuring:
         on_cpu = measure(network, size=(256, 256), image_channels=3, device="cpu", repeats=3)
         assert 0 < found.latency_ms < 1000
         assert 0.5 < found.peak_memory_bytes / on_cpu.peak_memory_bytes < 3
+
+
+@pytest.mark.parametrize(
+    "model", ["resnet18", "mobilenetv3_small_050", "efficientnet_b0", "convnext_atto", "pvt_v2_b0"]
+)
+@pytest.mark.parametrize("context", ["none", "psa", "aspp"])
+def test_counting_in_parts_is_counting_the_whole_network(model, context):
+    # `cost_of` counts a backbone once for all networks that have it, and takes shortcuts on the meta device.
+    architecture = Architecture(
+        backbone=Component.of("timm", {"model": model}),
+        context=Component(context),
+        align=Component("ifa"),
+        head=Component("ssa"),
+    )
+    with torch.device("meta"):
+        network, image = Network(architecture, size=(64, 96), classes=7), torch.empty(1, 3, 64, 96)
+    for _ in range(2):
+        assert cost_of(architecture, size=(64, 96), classes=7) == cost_of_module(network, image)
+
+
+def test_the_shortcuts_answer_as_the_cpu_does():
+    module = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 8, 3),
+        torch.nn.BatchNorm2d(8),
+        torch.nn.Hardswish(inplace=True),
+        torch.nn.Upsample(size=(9, 11), mode="bilinear"),
+        torch.nn.Hardsigmoid(),
+    ).eval()
+    x = torch.rand(2, 3, 8, 10).to(memory_format=torch.channels_last)
+    with Shortcuts():
+        found = copy.deepcopy(module).to("meta")(x.to("meta"))
+    expected = module(x)
+    assert (found.shape, found.dtype, found.stride()) == (expected.shape, expected.dtype, expected.stride())
