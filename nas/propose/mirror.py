@@ -44,20 +44,17 @@ class Mirror:
         self._thread.join()
 
     def _work(self) -> None:
-        study: optuna.Study | None = None
-        copied: set[int] = set()
-        while (trial := self._queue.get()) is not None:
-            try:
-                if study is None:
-                    study = self._open()
-                    copied = {int(t.user_attrs.get("trial", -1)) for t in study.get_trials(deepcopy=False)}
-                number = trial.user_attrs["trial"]
-                if number not in copied:
+        try:
+            # At once, while workers are still starting: it takes half a second.
+            study = self._open()
+            copied = {t.user_attrs.get("trial") for t in study.get_trials(deepcopy=False)}
+            while (trial := self._queue.get()) is not None:
+                if (number := trial.user_attrs["trial"]) not in copied:
                     study.add_trial(trial)
                     copied.add(number)
-            except Exception as error:
-                # The dashboard is a convenience; the search does not end for it, and --resume copies what is missing.
-                _log.warning("Optuna's tables were not written: %s", error)
+        except Exception as error:
+            # The dashboard is a convenience; the search does not end for it, and --resume copies what is missing.
+            _log.warning("Optuna's tables are not written any more: %s", error)
 
     def _open(self) -> optuna.Study:
         # The storage waits for our own short writes instead of failing on a locked file.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import time
 from pathlib import Path
@@ -246,16 +245,18 @@ def test_counting_in_parts_is_counting_the_whole_network(model, context):
         assert cost_of(architecture, size=(64, 96), classes=7) == cost_of_module(network, image)
 
 
-def test_the_shortcuts_answer_as_the_cpu_does():
-    module = torch.nn.Sequential(
-        torch.nn.Conv2d(3, 8, 3),
-        torch.nn.BatchNorm2d(8),
-        torch.nn.Hardswish(inplace=True),
-        torch.nn.Upsample(size=(9, 11), mode="bilinear"),
-        torch.nn.Hardsigmoid(),
-    ).eval()
-    x = torch.rand(2, 3, 8, 10).to(memory_format=torch.channels_last)
-    with Shortcuts():
-        found = copy.deepcopy(module).to("meta")(x.to("meta"))
-    expected = module(x)
-    assert (found.shape, found.dtype, found.stride()) == (expected.shape, expected.dtype, expected.stride())
+def test_the_shortcuts_answer_as_the_meta_device_does():
+    layers = [
+        nn.BatchNorm2d(3).eval(),
+        nn.Hardswish(inplace=True),
+        nn.Hardsigmoid(),
+        nn.Upsample(size=(9, 11), mode="bilinear"),
+    ]
+    image = torch.empty(2, 3, 8, 10, device="meta")
+    for layer in layers:
+        for x in (image, image.to(memory_format=torch.channels_last), image.half()):
+            on_meta = layer.to("meta", x.dtype)
+            expected = on_meta(x)
+            with Shortcuts():
+                found = on_meta(x)
+            assert (found.shape, found.dtype, found.stride()) == (expected.shape, expected.dtype, expected.stride())
