@@ -97,9 +97,9 @@ def check_device(name: str) -> None:
 
 
 def described(slot: str, component: Component) -> str:
-    """Write a component the short way: its name and the options that differ from their defaults."""
+    """Write a component the short way: its name, its model, and the options that differ from their defaults."""
     schema = options_of(component_type(slot, component.name))
-    changed = [f"{name}={_written(value)}" for name, value in component.options if value != schema[name].default]
+    changed = [f"{n}={_written(v)}" for n, v in component.options if v != schema[n].default or n == "model"]
     return " ".join([component.name, *changed])
 
 

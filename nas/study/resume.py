@@ -35,7 +35,7 @@ def claim(space: Space, name: str, store: Store, *, resume: bool) -> int:
             seed=space.search.seed,
             settings={"trials": space.search.trials, "sampler": space.search.sampler.plain()},
         )
-    if not resume:
+    if not resume and store.next_number(row["id"]) > 0:
         states = [trial["state"] for trial in store.trials(row["id"], columns=["state"])]
         done = sum(state in {"finished", "replayed"} for state in states)
         raise StoreError(

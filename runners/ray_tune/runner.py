@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -61,7 +62,7 @@ class RayRunner:
         Raises:
             RunError: no node offers what one trial asks for, or the cluster does not answer.
         """
-        quiet = _QUIET if self._address else _QUIET | _LOOPBACK
+        quiet = _QUIET | (_token() if self._address else _LOOPBACK)
         with _environment(quiet), _scratch() as scratch, _cluster(self._address, scratch):
             # Not before the environment is set: ray reads it as it is imported.
             import ray
@@ -157,6 +158,8 @@ def _cluster(address: str | None, scratch: Path) -> Iterator[None]:
         # Somebody else's (a notebook's, a test's): use it and leave it running.
         yield
         return
+    if address is not None:
+        _check(address)
     try:
         if address is None:
             ray.init(
@@ -168,10 +171,36 @@ def _cluster(address: str | None, scratch: Path) -> Iterator[None]:
             )
         else:
             ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
-    except ConnectionError as error:
-        remedy = f"Start one with `ray start --head` ({error})"
-        raise RunError(law("--address", "a running Ray cluster", {"address": address}, remedy)) from error
+    except (ConnectionError, RuntimeError) as error:
+        raise _unreachable(address or "local", str(error)) from error
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _check(address: str) -> None:
+    """Refuse an address where nobody listens: Ray itself would try for many minutes.
+
+    Raises:
+        RunError: nobody does.
+    """
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise _unreachable(address, str(error)) from error
+
+
+def _token() -> dict[str, str]:
+    """Use the token that `ray start` on this machine has made, as a cluster that was started with it expects."""
+    known = any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
+    return {"RAY_AUTH_MODE": "token"} if known or (Path.home() / ".ray" / "auth_token").exists() else {}
+
+
+def _unreachable(address: str, reason: str) -> RunError:
+    got = {"address": address, "reason": " ".join(reason.split())[:200]}
+    remedy = "Start one with `ray start --head`; where it asks for a token, set RAY_AUTH_TOKEN"
+    return RunError(law("--address", "a Ray cluster that answers", got, remedy))
