@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from pathlib import Path
@@ -112,6 +114,10 @@ def environment() -> dict[str, str]:
     return os.environ | {"OMP_NUM_THREADS": "1"}
 
 
+def finish(command: list[str], folder: Path, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=300, check=False)
+
+
 def until_epochs(store: Path, count: int, process: subprocess.Popen[str]) -> None:
     """Wait until the store has so many epochs."""
     deadline = time.monotonic() + 300
@@ -139,9 +145,7 @@ def test_kill_9_and_resume_account_for_every_trial_exactly_once(tmp_path):
     before = Study("small", str(store)).trials()
     finished = before[before["state"] == "finished"].set_index("number")
     assert 1 <= len(finished) < 4
-    done = subprocess.run(
-        command(tmp_path, "--resume"), cwd=tmp_path, capture_output=True, text=True, env=environment(), check=False
-    )
+    done = finish(command(tmp_path, "--resume"), tmp_path, environment())
     assert done.returncode == 0, done.stderr
     after = Study("small", str(store)).trials()
     assert sorted(after["number"]) == [0, 1, 2, 3]
@@ -166,3 +170,34 @@ def test_one_sigint_ends_in_order(tmp_path):
     states = Counter(Study("small", str(store)).trials()["state"])
     assert states["interrupted"] >= 1
     assert not set(states) & {"running", "proposed"}
+
+
+@pytest.mark.ray
+def test_an_address_where_nobody_listens_is_refused_at_once(run):
+    with pytest.raises(RunError, match="a Ray cluster that answers"):
+        run(runner="ray", address="127.0.0.1:9")
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_running_cluster_is_joined_and_left_running(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    # The variable keeps Ray on loopback; a cluster of several machines does without.
+    loopback = environment() | {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_USAGE_STATS_ENABLED": "0"}
+    start = ["start", "--head", "--block", f"--port={port}", "--num-cpus=1", "--include-dashboard=false"]
+    # Short, because Ray puts Unix sockets inside.
+    with tempfile.TemporaryDirectory(prefix="nas-", ignore_cleanup_errors=True) as scratch:
+        ray = [sys.executable, "-m", "ray.scripts.scripts", *start, f"--temp-dir={scratch}"]
+        with subprocess.Popen(ray, env=loopback, stdout=subprocess.PIPE, text=True) as head:
+            try:
+                assert head.stdout is not None
+                assert any("Ray runtime started" in line for line in head.stdout)
+                sets = ["--set", "training.epochs=1", "--set", "search.trials=2", "--address", f"127.0.0.1:{port}"]
+                done = finish(command(tmp_path, *sets), tmp_path, loopback)
+                assert done.returncode == 0, done.stderr
+                assert "2 finished" in done.stdout
+                assert head.poll() is None
+            finally:
+                head.terminate()
