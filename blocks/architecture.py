@@ -81,6 +81,11 @@ class Architecture:
         for slot in SLOTS:
             yield slot, getattr(self, slot)
 
+    def summary(self) -> str:
+        """A line for people: `resnet18 + ppm + bilinear + linear`."""
+        names = (str(dict(c.options).get("model", c.name)) for _, c in self.slots() if c.name != "none")
+        return " + ".join(names)
+
     def canonical(self) -> str:
         """The one JSON spelling: what `fingerprint` hashes and the store keeps."""
         plain: dict[str, object] = {slot: component.plain() for slot, component in self.slots()}

@@ -35,7 +35,7 @@ class Shortcuts(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch le
         return shortcut(func, args, kwargs or {})
 
 
-def _same(tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+def _same(tensor: Tensor, *args: Any, generator: torch.Generator | None = None) -> Tensor:
     """What changes values in place has nothing to do where there are none."""
     return tensor
 

@@ -111,16 +111,21 @@ class Candidates:
         return identity(candidate.architecture, self._protocol(candidate), self._space.search.seed, known)
 
     def _protocol(self, candidate: Candidate) -> Protocol:
-        return Protocol(
-            data=self._space.data,
-            data_fingerprint=self._data_fingerprint,
-            size=self._data.size,
-            classes=self._data.classes,
-            image_channels=self._data.image_channels,
-            training=candidate.training,
-            main=candidate.main,
-            coarse=candidate.coarse,
-        )
+        return protocol_of(self._space, candidate, self._data, self._data_fingerprint)
+
+
+def protocol_of(space: Space, candidate: Candidate, data: DataInfo, data_fingerprint: str) -> Protocol:
+    """How a candidate of a space is trained and judged."""
+    return Protocol(
+        data=space.data,
+        data_fingerprint=data_fingerprint,
+        size=data.size,
+        classes=data.classes,
+        image_channels=data.image_channels,
+        training=candidate.training,
+        main=candidate.main,
+        coarse=candidate.coarse,
+    )
 
 
 def _total(space: Space) -> int | None:

@@ -60,11 +60,10 @@ def _picture(progress: Progress, objectives: Mapping[str, str], latest: list[str
     for heading in ("running", "epoch", "mIoU", "network"):
         running.add_column(heading, overflow="ellipsis", no_wrap=True)
     for trial, row in sorted(progress.running.copy().items()):
-        network = " + ".join(
-            _part(row.proposal.architecture, slot) for slot in ("backbone", "context", "align", "head")
-        )
         miou = "" if row.miou is None else f"{row.miou:.4f}"
-        running.add_row(f"trial {trial}", f"{row.epoch}/{row.proposal.epochs}", miou, network)
+        running.add_row(
+            f"trial {trial}", f"{row.epoch}/{row.proposal.epochs}", miou, row.proposal.architecture.summary()
+        )
     best = Table(box=None, pad_edge=False)
     for heading in ("front", *objectives):
         best.add_column(heading, justify="right")
@@ -72,11 +71,6 @@ def _picture(progress: Progress, objectives: Mapping[str, str], latest: list[str
         best.add_row(f"trial {point['number']}", *(human(name, point[name]) for name in objectives))
     bar = ProgressBar(total=progress.planned, completed=progress.done, width=40)
     return Group(bar, Text(_standing(progress)), running, best, Text("\n".join(latest[-2:]), style="dim"))
-
-
-def _part(architecture: object, slot: str) -> str:
-    component = getattr(architecture, slot)
-    return str(dict(component.options).get("model", component.name))
 
 
 def _duration(seconds: float) -> str:

@@ -11,12 +11,13 @@ from typing import Any
 
 from blocks.cost import Cost, cost_of
 from blocks.errors import BlockError, RunError
+from nas.propose.candidates import protocol_of
 from nas.space import Candidate, Space
 from nas.study.work import work_of
 from runners.data import DataSet, dataset
 from runners.device import device, threads
 from runners.halving import rungs
-from runners.protocol import Epoch, Proposal, Protocol, Work
+from runners.protocol import Epoch, Proposal, Work
 from runners.recipe import train
 
 _SAMPLES = 24
@@ -47,7 +48,7 @@ def rehearse(space: Space) -> list[dict[str, Any]]:
         {"what": "share of samples within budget", "value": f"{share:.0%} of {_SAMPLES}"},
         {"what": "epochs at most", "value": f"{space.search.trials * epochs:.0f}"},
         {"what": "epochs with early stopping, about", "value": f"{space.search.trials * least:.0f}"},
-        {"what": "measured network", "value": measured[0].architecture.canonical()},
+        {"what": "measured network", "value": measured[0].architecture.summary()},
         {"what": "its time per epoch", "value": f"{epoch.seconds:.1f} s"},
         {"what": "hours of one place at most", "value": f"{total / 3600:.2f}"},
         {"what": "hours with early stopping, about", "value": f"{total * least / epochs / 3600:.2f}"},
@@ -78,16 +79,7 @@ def _fitting(space: Space, data: DataSet) -> tuple[list[tuple[Candidate, Cost]],
 
 
 def _one_epoch(space: Space, data: DataSet, work: Work, candidate: Candidate) -> Epoch:
-    protocol = Protocol(
-        data=space.data,
-        data_fingerprint=data.fingerprint(),
-        size=data.info.size,
-        classes=data.info.classes,
-        image_channels=data.info.image_channels,
-        training=candidate.training,
-        main=candidate.main,
-        coarse=candidate.coarse,
-    )
+    protocol = protocol_of(space, candidate, data.info, data.fingerprint())
     proposal = Proposal(trial=0, architecture=candidate.architecture, protocol=protocol, seed=space.search.seed)
     with threads(work.cpu):
         running = train(proposal, work, data, device(work))
