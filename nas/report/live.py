@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -36,7 +37,7 @@ def shown(progress: Progress, objectives: Mapping[str, str], *, plain: bool | No
     from rich.live import Live
 
     console = Console(stderr=True)
-    latest: list[str] = []
+    latest: deque[str] = deque(maxlen=2)
     progress.say = latest.append
     with Live(get_renderable=lambda: _picture(progress, objectives, latest), console=console, refresh_per_second=4):
         yield
@@ -50,7 +51,7 @@ def _standing(progress: Progress) -> str:
     return ", ".join([done, f"{len(progress.running)} running", *counts, *time_left])
 
 
-def _picture(progress: Progress, objectives: Mapping[str, str], latest: list[str]) -> Group:
+def _picture(progress: Progress, objectives: Mapping[str, str], latest: Sequence[str]) -> Group:
     from rich.console import Group
     from rich.progress_bar import ProgressBar
     from rich.table import Table
@@ -70,7 +71,7 @@ def _picture(progress: Progress, objectives: Mapping[str, str], latest: list[str
     for point in front(progress.points.copy(), objectives, states=None)[:_SHOWN]:
         best.add_row(f"trial {point['number']}", *(human(name, point[name]) for name in objectives))
     bar = ProgressBar(total=progress.planned, completed=progress.done, width=40)
-    return Group(bar, Text(_standing(progress)), running, best, Text("\n".join(latest[-2:]), style="dim"))
+    return Group(bar, Text(_standing(progress)), running, best, Text("\n".join(latest), style="dim"))
 
 
 def _duration(seconds: float) -> str:

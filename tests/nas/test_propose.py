@@ -191,11 +191,12 @@ def test_a_killed_driver_leaves_nothing_behind_twice(store):
 
 
 def test_a_network_that_cannot_be_built_is_recorded_with_the_reason(store):
-    space = space_of("grid", "architecture.context={ppm: {channels: 8, bins: {choice: [[1, 2], [1, 2, 3, 4, 5, 6]]}}}")
+    # A plain ViT has no output stride; the residual network has.
+    model = "{timm: {model: {choice: [test_resnet, test_vit]}, output_stride: 8}}"
+    space = space_of("grid", f"architecture.backbone={model}")
     study_id = begin(space, store)
-    proposer = proposer_of(space, store, study_id)
-    carry_out(proposer)
-    found = states(store, study_id)
-    assert found["finished"] > 0
+    carry_out(proposer_of(space, store, study_id))
+    assert states(store, study_id) == {"finished": 4, "failed": 4}
     for row in store.trials(study_id, states=["failed"]):
-        assert row["error"].startswith("cannot be built")
+        assert row["model"] == "test_vit"
+        assert row["error"].startswith("cannot be built: backbone timm")
