@@ -70,8 +70,9 @@ def _picture(progress: Progress, objectives: Mapping[str, str], latest: Sequence
         best.add_column(heading, justify="right")
     for point in front(progress.points.copy(), objectives, states=None)[:_SHOWN]:
         best.add_row(f"trial {point['number']}", *(human(name, point[name]) for name in objectives))
-    bar = ProgressBar(total=progress.planned, completed=progress.done, width=40)
-    return Group(bar, Text(_standing(progress)), running, best, Text("\n".join(latest), style="dim"))
+    standing = Table.grid(padding=(0, 1))
+    standing.add_row(ProgressBar(total=progress.planned, completed=progress.done, width=30), Text(_standing(progress)))
+    return Group(standing, running, best, Text("\n".join(latest), style="dim"))
 
 
 def _duration(seconds: float) -> str:
