@@ -30,6 +30,7 @@ class Bridge:
         self._open: dict[str, Proposal] = {}
         self._heard: set[str] = set()
         self._hopeless: str | None = None
+        self.complete = False  # the proposer has no more
 
     def __reduce__(self) -> tuple[Callable[[], None], tuple[()]]:
         return _nothing, ()
@@ -46,6 +47,7 @@ class Bridge:
             return None
         proposal = self._proposer.propose()
         if proposal is None:
+            self.complete = True
             return Searcher.FINISHED  # type: ignore[no-any-return]
         self._open[ray_id] = proposal
         return {"proposal": proposal, **self._job}

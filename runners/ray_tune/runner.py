@@ -97,7 +97,8 @@ class RayRunner:
                 tuner.fit()
             finally:
                 left = bridge.interrupt()
-        return left == 0
+        # A person who interrupts between two trials has interrupted, too.
+        return bridge.complete and left == 0
 
 
 def places(work: Work, resources: dict[str, float]) -> int:
