@@ -86,7 +86,8 @@ class RayRunner:
                 ),
                 run_config=tune.RunConfig(
                     name="sweep",
-                    storage_path=str(scratch),
+                    # Tune expects a folder that all nodes see, even where nothing is kept in it.
+                    storage_path=str(self._work.folder / "ray" if self._address else scratch),
                     verbose=0,
                     callbacks=[Watch(bridge)],
                     failure_config=tune.FailureConfig(max_failures=0),
@@ -143,8 +144,8 @@ def _environment(wanted: Mapping[str, str]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _scratch() -> Iterator[Path]:
-    # Short, because Ray puts Unix sockets inside, and their paths may have 107 bytes at most.
-    folder = Path(tempfile.mkdtemp(prefix="nas-"))
+    # Short, because Ray puts Unix sockets inside, whose paths may have about 100 bytes; macOS's own choice is too long.
+    folder = Path(tempfile.mkdtemp(prefix="nas-", dir="/tmp"))
     try:
         yield folder
     finally:

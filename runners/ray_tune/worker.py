@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from ray import tune
 
-if TYPE_CHECKING:
-    import torch
-
 from blocks.architecture import Component
 from runners.protocol import Epoch, Outcome, Proposal, Recipe, Work
+
+if TYPE_CHECKING:
+    import torch
 
 
 class Worker(tune.Trainable):  # type: ignore[misc]
