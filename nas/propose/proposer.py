@@ -69,6 +69,7 @@ class OptunaProposer:
         self._study = self._remembered()
         self._again = deque(store.unfinished(study_id))
         self._seen.update({row["identity"]: row["number"] for row in self._again})
+        self._all_known = False
         self._candidates = Candidates(space, self._study, data, data_fingerprint)
 
     def propose(self) -> Proposal | None:
@@ -84,7 +85,9 @@ class OptunaProposer:
             self._budget.check(last=exhausted and not self.progress.done and not self.progress.running)
             asked = None if exhausted else self._candidates.next(self._seen, self._tell_again)
             if asked is None:
-                self.progress.say(f"{len(self._seen)} networks are known, and there is no other in this space")
+                if not self._all_known:
+                    self.progress.say(f"{len(self._seen)} networks are known, and there is no other in this space")
+                self._all_known = True
                 return None
             if (proposal := self._gated(asked)) is not None:
                 return proposal

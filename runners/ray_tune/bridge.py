@@ -30,6 +30,7 @@ class Bridge:
         self._open: dict[str, Proposal] = {}
         self._heard: set[str] = set()
         self._hopeless: str | None = None
+        self._refused_at: int | None = None  # how many were open when the proposer last had nothing
         self.complete = False  # the proposer has no more
 
     def __reduce__(self) -> tuple[Callable[[], None], tuple[()]]:
@@ -43,12 +44,17 @@ class Bridge:
         """
         if self._hopeless is not None:
             raise RunError(self._hopeless)
-        if len(self._open) >= self._concurrent:
+        if len(self._open) >= self._concurrent or len(self._open) == self._refused_at:
             return None
         proposal = self._proposer.propose()
+        if proposal is None and self._open:
+            # Not the end yet: one in training may still turn out not to count. Asked again when the next has ended.
+            self._refused_at = len(self._open)
+            return None
         if proposal is None:
             self.complete = True
             return Searcher.FINISHED  # type: ignore[no-any-return]
+        self._refused_at = None
         self._open[ray_id] = proposal
         return {"proposal": proposal, **self._job}
 
