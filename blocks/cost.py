@@ -59,21 +59,22 @@ def cost_of(architecture: Architecture, *, size: tuple[int, int], classes: int, 
         BlockError: the network cannot be built.
     """
     choice = completed(architecture)
-    trunk = _trunk(choice.backbone, image_shapes(size, classes, image_channels, choice.align_corners)[:4])
-    source, rest = trunk.out, nn.Sequential()
-    with torch.device("meta"), Shortcuts():
-        for slot, component in choice.slots():
-            if slot != "backbone":
-                stage = build_stage(slot, component, source)
-                source = cast(Stage, stage).out
-                rest.append(stage)
-    added = _counted(rest, trunk.features, seen=trunk.kept)[0]
-    return Cost(*(getattr(trunk.cost, f.name) + getattr(added, f.name) for f in fields(Cost)))
+    part = _image(size, classes, image_channels, choice.align_corners)
+    for slot, component in choice.slots():
+        part = _grown(part, slot, component)
+    return part.cost
 
 
-@dataclass(frozen=True, slots=True)
-class _Trunk:
-    """A counted backbone, and what it hands on: meta tensors, some of which it has to keep itself."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Part:
+    """The first stages of a network, counted: a search proposes many networks that begin alike.
+
+    Args:
+        cost: of all of them.
+        features: what the last one hands on: tensors on the meta device, without a graph.
+        out: the same, declared.
+        kept: those of its storages that autograd keeps, and that are counted.
+    """
 
     cost: Cost
     features: Features
@@ -82,22 +83,29 @@ class _Trunk:
 
 
 @functools.lru_cache(maxsize=64)
-def _trunk(backbone: Component, image: tuple[tuple[int, int], int, int, bool]) -> _Trunk:
-    """Count a backbone once: a search proposes few of them, in many networks."""
-    source = Shapes(*image)
+def _image(size: tuple[int, int], classes: int, image_channels: int, align_corners: bool) -> _Part:
+    shapes = image_shapes(size, classes, image_channels, align_corners)
+    pixels = torch.empty(1, image_channels, *size, device="meta")
+    return _Part(Cost(0, 0, 0, 0), Features(pixels), shapes, frozenset())
+
+
+@functools.lru_cache(maxsize=512)
+def _grown(before: _Part, slot: str, component: Component) -> _Part:
     with torch.device("meta"), Shortcuts():
-        stage = build_stage("backbone", backbone, source)
-        pixels = torch.empty(1, source.image_channels, *source.size)
-    cost, features, kept = _counted(stage, Features(pixels))
-    # Without its graph, but over the same storages: what both sides keep is told by them.
-    leaves = {name: tree_map(_leaf, value) for name, value in features._asdict().items() if name != "image"}
-    handed = features._replace(**leaves)
+        stage = build_stage(slot, component, before.out)
+    cost, features, kept = _counted(stage, before.features, seen=before.kept)
+    whole = Cost(*(getattr(before.cost, f.name) + getattr(cost, f.name) for f in fields(Cost)))
+    # Over the same storages: what two stages keep is told by them.
+    handed: Features = tree_map(_leaf, features)
     shared = kept & {storage_of(t) for t in tree_leaves(handed) if isinstance(t, Tensor)}
-    return _Trunk(cost, handed, cast(Stage, stage).out, frozenset(shared))
+    return _Part(whole, handed, cast(Stage, stage).out, frozenset(shared))
 
 
 def _leaf(value: Any) -> Any:
-    return value.detach().requires_grad_() if isinstance(value, Tensor) else value
+    if not isinstance(value, Tensor):
+        return value
+    # An image needs no gradient, and what it passes through is then not kept.
+    return value.detach().requires_grad_(value.requires_grad)
 
 
 def cost_of_module(module: nn.Module, *inputs: Any) -> Cost:
