@@ -68,6 +68,7 @@ def test_it_builds_on_the_meta_device():
     assert {p.device.type for p in network.parameters()} == {"meta"}
 
 
+@pytest.mark.slow
 def test_one_graph_without_breaks():
     network = build(COARSE).eval()
     image = torch.rand(1, 3, 61, 83)

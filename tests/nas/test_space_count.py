@@ -199,6 +199,7 @@ def test_rules_that_interact_everywhere_are_counted() -> None:
     assert Space.loads(entangled(12)).count() == 12 * 11 * 10
 
 
+@pytest.mark.slow
 def test_rules_too_entangled_to_count_say_so_soon() -> None:
     began = time.perf_counter()
     with pytest.raises(SpaceError, match="interact less"):

@@ -238,6 +238,7 @@ def test_bombs_are_refused_soon(text: str) -> None:
     assert time.perf_counter() - began < 20
 
 
+@pytest.mark.slow
 def test_many_rules_and_choices_are_read_soon() -> None:
     numbers = {"choice": list(range(16, 2000))}
     architecture = {

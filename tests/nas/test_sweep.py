@@ -62,6 +62,7 @@ def test_a_study_that_exists_is_not_overwritten(run):
         run()
 
 
+@pytest.mark.slow
 def test_more_trials_on_resume_and_no_other_change(run):
     assert run(SPACE, "search.trials=2").counts() == {"finished": 2}
     assert run(SPACE, "search.trials=4", "resources.loaders=1", resume=True).counts() == {"finished": 4}
@@ -74,6 +75,7 @@ def test_resuming_what_does_not_exist_is_an_error(run):
         run(resume=True)
 
 
+@pytest.mark.slow
 def test_keep_front_drops_the_checkpoints_that_left_it(run, tmp_path):
     study = run(SPACE, "resources.keep=front")
     kept = {int(folder.name) for folder in (tmp_path / "runs" / "small").iterdir()}

@@ -84,6 +84,7 @@ def test_a_failure_is_recorded_and_the_search_goes_on(proposal, work, caplog):
     assert "trial 0 failed: " in caplog.text
 
 
+@pytest.mark.slow
 def test_an_interrupted_trial_is_told_so_and_can_be_continued(proposal, work, numbers):
     def interrupt(trial, epoch):
         if epoch.epoch == 1:
@@ -142,6 +143,7 @@ def test_without_a_share_of_a_gpu_it_is_the_cpu(work):
     assert (granted.type == "cuda") == torch.cuda.is_available()
 
 
+@pytest.mark.slow
 def test_a_small_network_learns_the_embedded_data(proposal, work):
     """Well above the best that painting one class can do, in seconds."""
     data = Component.of("shapes", {"size": (64, 64), "train": 64, "val": 16})

@@ -71,6 +71,7 @@ def test_epochs_that_nobody_heard_of_are_told_without_training(proposal, carry_o
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut", "other seed"])
+@pytest.mark.slow
 def test_a_checkpoint_that_does_not_serve_means_starting_again(proposal, carry_out, work, numbers, damage):
     whole, _ = carry_out(proposal(seed=1), work)
     path = work.checkpoint(0)
@@ -94,6 +95,7 @@ def test_a_checkpoint_that_does_not_serve_means_starting_again(proposal, carry_o
         ("all", ["checkpoint.pt", "epoch-0001.pt", "epoch-0002.pt"]),
     ],
 )
+@pytest.mark.slow
 def test_the_checkpoints_that_are_asked_for_stay(proposal, carry_out, work, keep, names):
     carry_out(proposal(), dataclasses.replace(work, keep=keep))
     folder = work.checkpoint(0).parent
@@ -134,6 +136,7 @@ def test_no_state_is_left_behind(proposal, carry_out, work):
     assert inside == [False, False]
 
 
+@pytest.mark.slow
 def test_seeds_differ_and_repeat(proposal, carry_out, work, numbers):
     runs = [numbers(carry_out(proposal(seed=seed, epochs=1), work)[0]) for seed in (0, 1, 0)]
     assert runs[0] == runs[2] != runs[1]
@@ -267,6 +270,7 @@ def test_class_weights_come_from_the_training_labels(proposal, carry_out, work):
 @pytest.mark.parametrize(
     "options", [{"optimizer": "sgd"}, {"batch": 64}, {"schedule": "poly", "ema": 0.9}, {"clip": 0.0}]
 )
+@pytest.mark.slow
 def test_options_that_nothing_else_tries(proposal, carry_out, work, options):
     epochs, outcome = carry_out(proposal(epochs=1, **options), work)
     assert outcome == Finished()

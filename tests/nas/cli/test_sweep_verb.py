@@ -32,6 +32,7 @@ def nas(tmp_path):
     return nas
 
 
+@pytest.mark.slow
 def test_a_sweep_prints_its_front_and_where_everything_lies(nas, tmp_path):
     done = nas("sweep", "small.yaml", "--runner", "local")
     assert done.returncode == 0, done.stderr
@@ -55,6 +56,7 @@ def test_the_users_mistake_is_one_message_and_exit_2(nas):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_without_a_finished_trial_the_exit_code_is_1(nas):
     # Such a decay multiplies every weight by about -1000 a step.
     wild = "{epochs: 20, batch: 8, optimizer: sgd, learning_rate: 100, weight_decay: 10, warmup: 0, schedule: constant}"
@@ -65,6 +67,7 @@ def test_without_a_finished_trial_the_exit_code_is_1(nas):
     assert row["error"].startswith("diverged at step")
 
 
+@pytest.mark.slow
 def test_a_dry_run_measures_and_records_nothing(nas, tmp_path):
     done = nas("sweep", "small.yaml", "--dry-run")
     assert done.returncode == 0, done.stderr
