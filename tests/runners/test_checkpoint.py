@@ -1,5 +1,6 @@
 import logging
 import os
+import random
 
 import pytest
 import torch
@@ -59,6 +60,14 @@ def test_a_damaged_one_is_a_warning(tmp_path, caplog, damage):
     with caplog.at_level(logging.WARNING, logger="nas"):
         assert load(path) is None
     assert "is damaged, training starts again" in caplog.text
+
+
+def test_no_noise_passes_for_a_checkpoint_or_ends_the_trial(tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    noise = random.Random(0)
+    for _ in range(300):
+        path.write_bytes(noise.randbytes(99))
+        assert load(path) is None
 
 
 def test_that_of_another_result_is_refused(tmp_path, caplog):
