@@ -230,7 +230,9 @@ class TestMeasuring:
 @pytest.mark.parametrize(
     "model", ["resnet18", "mobilenetv3_small_050", "efficientnet_b0", "convnext_atto", "pvt_v2_b0"]
 )
-@pytest.mark.parametrize("context", ["none", "psa", "aspp"])
+@pytest.mark.parametrize(
+    "context", ["none", pytest.param("psa", marks=pytest.mark.slow), pytest.param("aspp", marks=pytest.mark.slow)]
+)
 def test_counting_in_parts_is_counting_the_whole_network(model, context):
     # `cost_of` counts a backbone once for all networks that have it, and takes shortcuts on the meta device.
     architecture = Architecture(
