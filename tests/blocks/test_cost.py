@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 
 import pytest
@@ -148,13 +147,9 @@ def test_classes_size_and_channels_change_the_cost():
     assert base.params - grey.params == 2 * 64 * 49
 
 
-def test_nothing_is_allocated_and_it_is_quick():
+def test_nothing_is_allocated():
     architecture = plain("resnet50", dilated=True, context=Component("ppm"), align=Component("bilinear"))
-    cost_of(plain("resnet18"), size=(64, 64), classes=19)  # imports and lazy initialisation
-    start = time.perf_counter()
     cost = cost_of(architecture, size=(512, 1024), classes=19)
-    # Takes 0.2 s; a loaded machine gets some room.
-    assert time.perf_counter() - start < 1.0
     assert cost.params > 4e7
     with torch.device("meta"):
         network = Network(architecture, size=(512, 1024), classes=19)

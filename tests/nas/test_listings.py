@@ -3,7 +3,6 @@ import io
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -171,15 +170,6 @@ def test_reading_imports_nothing_heavy(filled: Store, words: list[str]) -> None:
     done = run_fresh(filled, *words, then=then)
     assert done.stdout
     assert done.stderr.splitlines()[-1] == "[]"
-
-
-def test_help_comes_at_once(filled: Store) -> None:
-    def seconds() -> float:
-        started = time.perf_counter()
-        run_fresh(filled, "--help")
-        return time.perf_counter() - started
-
-    assert min(seconds() for _ in range(3)) < 0.5
 
 
 def test_an_empty_study_can_be_listed(nas: Nas, filled: Store) -> None:

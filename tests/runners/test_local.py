@@ -1,6 +1,5 @@
 import dataclasses
 import logging
-import time
 
 import pytest
 import torch
@@ -149,11 +148,9 @@ def test_a_small_network_learns_the_embedded_data(proposal, work):
     data = Component.of("shapes", {"size": (64, 64), "train": 64, "val": 16})
     options = {"epochs": 5, "learning_rate": 4e-3, "jitter": 0.0, "scale": (1.0, 1.0)}
     proposer = Recorder([proposal(model="resnet10t", data=data, **options)])
-    began = time.perf_counter()
     assert LocalRunner(work, data).run(proposer) is True
     heard = proposer.heard[0]
     assert proposer.outcomes == {0: Finished()}
     assert heard[-1].loss < 0.6 * heard[0].loss
     assert heard[-1].miou > 0.3  # one class everywhere scores below 0.1
     assert heard[-1].miou > heard[0].miou + 0.1
-    assert time.perf_counter() - began < 60

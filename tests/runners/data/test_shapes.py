@@ -1,5 +1,3 @@
-import time
-
 import pytest
 import torch
 
@@ -64,12 +62,3 @@ def test_a_boat_and_a_sheep_differ_in_their_surroundings_only():
 def test_the_fingerprint_follows_the_options():
     assert shapes().fingerprint() == shapes(size=(64, 64)).fingerprint()
     assert len({shapes().fingerprint(), shapes(train=7).fingerprint(), shapes(noise=0.2).fingerprint()}) == 3
-
-
-def test_drawing_takes_a_few_milliseconds():
-    split = shapes().split("train")
-    split[0]
-    began = time.process_time()
-    for index in range(50):
-        split[index]
-    assert (time.process_time() - began) / 50 < 0.01
