@@ -11,7 +11,7 @@ from typing import Any
 from blocks.aligns import ALIGNS
 from blocks.architecture import SLOTS, Architecture, Component
 from blocks.backbones import BACKBONES
-from blocks.contexts import CONTEXTS
+from blocks.contexts import CONTEXTS, REFINES
 from blocks.errors import BlockError, law, nearest
 from blocks.heads import HEADS
 from blocks.losses import LOSSES
@@ -21,7 +21,7 @@ _OURS: Mapping[str, Mapping[str, type]] = {
     "backbone": BACKBONES,
     "context": CONTEXTS,
     "align": ALIGNS,
-    "refine": CONTEXTS,
+    "refine": REFINES,
     "head": HEADS,
     "loss": LOSSES,
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, overload
 
 from torch import Tensor
 
@@ -44,18 +44,6 @@ class Shapes(NamedTuple):
     taps: Mapping[str, FeatureMap] = {}  # not a mapping proxy: networks hold shapes, and are copied and pickled
 
 
-def aligned(source: Shapes) -> FeatureMap:
-    """Return the one map that a head reads.
-
-    Raises:
-        BlockError: no align has set it.
-    """
-    if source.map is None:
-        got = {"map": None, "pyramid": source.pyramid}
-        raise BlockError(law("A head", "the one map that an align sets", got, "Put an align before it, e.g. last"))
-    return source.map
-
-
 class Features(NamedTuple):
     """What flows: each stage returns `f._replace(...)`; nothing is stashed on a module.
 
@@ -72,6 +60,45 @@ class Features(NamedTuple):
     coarse: tuple[Tensor, ...] = ()
     logits: Tensor | None = None
     taps: Mapping[str, Tensor] = MappingProxyType({})
+
+
+@overload
+def current(of: Shapes) -> FeatureMap: ...
+@overload
+def current(of: Features) -> Tensor: ...
+def current(of: Shapes | Features) -> FeatureMap | Tensor:
+    """Return the map that a context works on: the aligned one where there is one (`refine`), else the deepest level.
+
+    Raises:
+        BlockError: there is neither.
+    """
+    if of.map is not None:
+        return of.map
+    if not of.pyramid:
+        got = {"map": None, "pyramid": ()}
+        raise BlockError(law("A context", "a map to work on", got, "Put a backbone before it"))
+    return of.pyramid[-1]
+
+
+@overload
+def replaced(of: Shapes, by: FeatureMap) -> Shapes: ...
+@overload
+def replaced(of: Features, by: Tensor) -> Features: ...
+def replaced(of: Any, by: Any) -> Any:
+    """Put another map in the place that `current` takes its from."""
+    return of._replace(map=by) if of.map is not None else of._replace(pyramid=(*of.pyramid[:-1], by))
+
+
+def aligned(source: Shapes) -> FeatureMap:
+    """Return the one map that a head reads.
+
+    Raises:
+        BlockError: no align has set it.
+    """
+    if source.map is None:
+        got = {"map": None, "pyramid": source.pyramid}
+        raise BlockError(law("A head", "the one map that an align sets", got, "Put an align before it, e.g. last"))
+    return source.map
 
 
 class Stage(Protocol):

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 relu: Callable[[], nn.Module] = partial(nn.ReLU, inplace=True)
+leaky: Callable[[], nn.Module] = partial(nn.LeakyReLU, 0.01, inplace=True)
+prelu: Callable[[], nn.Module] = nn.PReLU
 
 
 class BatchNorm(nn.BatchNorm2d):
@@ -36,9 +38,10 @@ def conv_norm_act(
     stride: int = 1,
     dilation: int = 1,
     groups: int = 1,
+    bias: bool = False,
     act: Callable[[], nn.Module] | None = relu,
 ) -> nn.Sequential:
-    """Convolution without bias, batch normalisation, activation; stride 1 keeps height and width.
+    """Convolution, batch normalisation, activation; stride 1 keeps height and width.
 
     Args:
         inputs: channels that come in. [count]
@@ -47,10 +50,11 @@ def conv_norm_act(
         stride: step of the kernel. [px]
         dilation: distance between the kernel's taps. [px]
         groups: how many parts the channels are convolved in. [count]
+        bias: give the convolution a bias, which the normalisation undoes but published sizes count.
         act: makes the activation, or None for none.
     """
     padding = dilation * (kernel // 2)
-    conv = nn.Conv2d(inputs, outputs, kernel, stride, padding, dilation, groups, bias=False)
+    conv = nn.Conv2d(inputs, outputs, kernel, stride, padding, dilation, groups, bias=bias)
     return nn.Sequential(conv, BatchNorm(outputs), *([act()] if act else []))
 
 

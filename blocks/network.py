@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from blocks.architecture import Architecture, Component
 from blocks.catalogue import completed, component, component_type
 from blocks.errors import BlockError, law
-from blocks.features import FeatureMap, Features, Shapes, Stage
+from blocks.features import FeatureMap, Features, Shapes, Stage, current, replaced
+from blocks.layers import resize, size_of
 from blocks.options import supplied
 
 CROSS_ENTROPY = Component("cross_entropy")
@@ -116,23 +117,41 @@ class Lifted(nn.Module):
 
     Args:
         source: what reaches the stage.
-        slot: where the method sits, which decides the map that it is given.
         block: the method, with its declared `out`.
     """
 
-    def __init__(self, source: Shapes, *, slot: str, block: nn.Module) -> None:
+    def __init__(self, source: Shapes, *, block: nn.Module) -> None:
         super().__init__()
-        self.deepest = slot == "context"
         self.block = block
-        produced = cast(FeatureMap, block.out)
-        self.out = (
-            source._replace(pyramid=(*source.pyramid[:-1], produced)) if self.deepest else source._replace(map=produced)
-        )
+        self.out = replaced(source, cast(FeatureMap, block.out))
 
     def forward(self, f: Features) -> Features:
-        if self.deepest:
-            return f._replace(pyramid=(*f.pyramid[:-1], self.block(f.pyramid[-1])))
-        return f._replace(map=self.block(f.map))
+        return replaced(f, self.block(current(f)))
+
+
+class Guided(nn.Module):
+    """Let an align that reads no guide see what a context wrote there: added to the pyramid, level by level.
+
+    Shape:
+        input:  Features
+        output: Features as the align gives them, the pyramid as it came
+
+    Args:
+        source: what reaches the stage: a guide for every level, of that level's channels.
+        align: the align, with its declared `out`.
+    """
+
+    def __init__(self, source: Shapes, *, align: nn.Module) -> None:
+        super().__init__()
+        self.align = align
+        self.corners = source.align_corners
+        self.out = cast(Stage, align).out
+
+    def forward(self, f: Features) -> Features:
+        levels = zip(f.pyramid, f.guide, strict=True)
+        guided = tuple(x + resize(guide, size_of(x), self.corners) for x, guide in levels)
+        read: Features = self.align(f._replace(pyramid=guided))
+        return read._replace(pyramid=f.pyramid)
 
 
 def fetch(architecture: Architecture) -> None:
@@ -169,10 +188,12 @@ def build_stage(slot: str, choice: Component, source: Shapes) -> nn.Module:
     kind = component_type(slot, choice.name)
     options = dict(choice.options)
     try:
-        if get_type_hints(kind.__init__).get("source") is not FeatureMap:  # type: ignore[misc]
-            return cast(nn.Module, kind(*_supply(kind, slot, source, source), **options))
-        block = kind(*_supply(kind, slot, source, _given_map(slot, source)), **options)
-        return Lifted(source, slot=slot, block=block)
+        if get_type_hints(kind.__init__).get("source") is FeatureMap:  # type: ignore[misc]
+            return Lifted(source, block=kind(*_supply(kind, slot, source, _given_map(slot, source)), **options))
+        stage = cast(nn.Module, kind(*_supply(kind, slot, source, source), **options))
+        # Only aligns that read the guide themselves say so.
+        unread = slot == "align" and source.guide and not getattr(kind, "guided", False)
+        return Guided(source, align=stage) if unread else stage
     except BlockError as error:
         raise BlockError(f"{slot} {choice.name}: {error}") from error
 
@@ -196,10 +217,8 @@ def _supply(kind: type, slot: str, shapes: Shapes, source: Shapes | FeatureMap) 
 
 def _given_map(slot: str, source: Shapes) -> FeatureMap:
     """The map that a map-to-map method receives in this slot."""
-    if slot == "context" and source.pyramid:
-        return source.pyramid[-1]
-    if slot == "refine" and source.map is not None:
-        return source.map
+    if slot in {"context", "refine"}:
+        return current(source)
     raise BlockError(law("A method from one map to one map", "the slot context or refine", {"slot": slot}, "Move it"))
 
 

@@ -1,4 +1,4 @@
-"""The catalogue of contexts: also what the `refine` slot offers."""
+"""The catalogue of contexts, and which of them `refine` offers too."""
 
 from __future__ import annotations
 
@@ -15,3 +15,6 @@ CONTEXTS: dict[str, type[nn.Module]] = {
     "aspp": AtrousPyramid,
     "psa": PolarizedSelfAttention,
 }
+
+_BEFORE_ALIGN: frozenset[str] = frozenset()
+REFINES = {name: kind for name, kind in CONTEXTS.items() if name not in _BEFORE_ALIGN}

@@ -70,8 +70,8 @@ class Case:
     def written(self, f: Features) -> tuple[Tensor, ...]:
         """What a stage of this slot answers for."""
         if self.slot in {"backbone", "context"}:
-            return f.pyramid
-        found = (f.logits, *f.coarse) if self.slot == "head" else (f.map,)
+            return (*f.pyramid, *f.guide, *f.coarse)
+        found = (f.logits if self.slot == "head" else f.map, *f.coarse)
         return tuple(t for t in found if t is not None)
 
 

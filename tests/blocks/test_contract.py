@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from blocks.architecture import SLOTS, Component
 from blocks.catalogue import catalogue, component
-from blocks.features import FeatureMap, Features
+from blocks.features import FeatureMap, Features, current
 from blocks.options import Option, options_of
 
 KINDS = [pytest.param(slot, name, id=f"{slot}-{name}") for slot in (*SLOTS, "loss") for name in catalogue(slot)]
@@ -52,7 +52,10 @@ def test_it_gives_what_it_declares(case):
     for size in case.sizes:
         stage, f = case.build(size), case.features(size)
         given = stage(f)
-        declared: list[tuple[FeatureMap, Tensor]] = list(zip(stage.out.pyramid, given.pyramid, strict=True))
+        declared: list[tuple[FeatureMap, Tensor]] = [
+            *zip(stage.out.pyramid, given.pyramid, strict=True),
+            *zip(stage.out.guide, given.guide, strict=True),
+        ]
         if stage.out.map is not None:
             declared.append((stage.out.map, given.map))
         for (channels, stride), tensor in declared:
@@ -60,9 +63,9 @@ def test_it_gives_what_it_declares(case):
             for side, full in zip(tensor.shape[2:], size, strict=True):
                 assert abs(side - full / stride) < 1, f"stride {stride} makes {side} of {full}"
         assert len(given.coarse) == stage.out.coarse
-        if case.slot == "head":
-            for logits in (given.logits, *given.coarse):
-                assert logits.shape == (2, stage.out.classes, *f.map.shape[2:])
+        logits = (*given.coarse, *([given.logits] if case.slot == "head" else []))
+        for each in logits:
+            assert each.shape == (2, stage.out.classes, *current(f).shape[2:])
 
 
 def test_what_it_does_not_write_stays(case):
@@ -120,6 +123,18 @@ def test_it_runs_under_autocast(case, training):
         for ours, theirs in zip(rough, exact, strict=True):
             error = (ours.float() - theirs).norm() / theirs.norm()
             assert error < 0.1, f"bfloat16 is off by {error:.2f} of the output"
+
+
+def test_it_runs_in_channels_last(plain):
+    size = plain.sizes[0]
+    f, last = plain.features(size), torch.channels_last
+    stage = plain.build(size).eval()
+    exact = plain.written(stage(f))
+    pyramid = tuple(x.contiguous(memory_format=last) for x in f.pyramid)
+    image, map = (x if x is None else x.contiguous(memory_format=last) for x in (f.image, f.map))
+    given = plain.written(stage.to(memory_format=last)(Features(image, pyramid, map=map)))
+    for ours, theirs in zip(given, exact, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.slow

@@ -1,0 +1,42 @@
+"""One published module and ours, set up alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+
+@dataclass(frozen=True)
+class Published:
+    """How to build our counterpart of a published module, and what of that module is another slot's here.
+
+    Args:
+        component: the name in our catalogue.
+        build: makes ours with the arguments, and for the inputs, that the reference facts state.
+        recorded: makes ours for the recorded case of the same name, where one is known.
+        call: calls a module with the recorded or stated inputs where its forward differs from the published one.
+        params_elsewhere: parameters of the published module that another slot holds here. [count]
+        params_added: parameters that only ours has; say why in `note`. [count]
+        note: why sizes, cost or speed differ, where they do.
+    """
+
+    component: str
+    build: Callable[[], nn.Module]
+    recorded: Callable[[], nn.Module] | None = None
+    call: Callable[..., Any] | None = None
+    params_elsewhere: int = 0
+    params_added: int = 0
+    note: str = ""
+
+
+def classifier(channels: int, classes: int = 19) -> int:
+    """Parameters of a linear classifier, of the 19 classes of Cityscapes unless said. [count]"""
+    return channels * classes + classes
+
+
+def separable(inputs: int, outputs: int) -> int:
+    """Parameters of a separable 3x3 convolution with normalisation after both parts. [count]"""
+    return 9 * inputs + 2 * inputs + inputs * outputs + 2 * outputs

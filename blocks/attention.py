@@ -1,0 +1,178 @@
+"""What methods of attention share: maps as tokens, softmax attention in linear memory, ways to cut a map into parts."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+_MOST_LOGITS = 2**22  # at a time: 16 MiB in float32, which stay near the processor
+
+Size = tuple[int, int]
+
+
+def tokens(x: Tensor) -> Tensor:
+    """Turn a map into its pixels, row by row.
+
+    Shape:
+        input:  (N, C, H, W)
+        output: (N, H * W, C)
+    """
+    return x.flatten(2).transpose(1, 2)
+
+
+def as_map(x: Tensor, size: Size) -> Tensor:
+    """Turn pixels, row by row, back into a map.
+
+    Shape:
+        input:  (N, H * W, C)
+        output: (N, C, H, W)
+
+    Args:
+        x: the pixels.
+        size: height and width. [px]
+    """
+    return x.transpose(1, 2).reshape(len(x), x.shape[2], *size)
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, *, scale: float, bias: Tensor | None = None) -> Tensor:
+    """Average the values, weighed by softmax(scale * query . key + bias) over the keys.
+
+    Memory grows with L + M, not with L * M: keys and values of one width go to torch's own fused attention; where the
+    widths differ, which torch answers with the whole matrix, queries are taken in portions whose weights are computed
+    again for the gradient. (A bias is a matrix in any case.)
+
+    Shape:
+        query: (..., L, K)
+        key:   (..., M, K)
+        value: (..., M, V)
+        bias:  broadcasts to (..., L, M)
+        output: (..., L, V)
+
+    Args:
+        query: who looks.
+        key: what is looked at.
+        value: what is taken from there.
+        scale: of the products; 1 where a paper has none.
+        bias: added to the scaled products: relative positions, or -inf where nothing may be taken.
+    """
+    length, keys = query.shape[-2], key.shape[-2]
+    # On the meta device, where memory costs nothing, portions would only be slow to count.
+    if query.shape[-1] == value.shape[-1] or bias is not None or query.is_meta:
+        return F.scaled_dot_product_attention(query, key, value, bias, scale=scale)
+    portion = max(16, _MOST_LOGITS // (keys * query.shape[:-2].numel()))
+    if portion >= length:
+        return _weighed(query, key, value, scale)
+    # A tracer plans memory for itself.
+    again = torch.is_grad_enabled() and not torch.compiler.is_compiling()
+    parts = []
+    for part in torch.split(query, portion, dim=-2):
+        if again:
+            parts.append(checkpoint(_weighed, part, key, value, scale, use_reentrant=False, preserve_rng_state=False))
+        else:
+            parts.append(_weighed(part, key, value, scale))
+    return torch.cat(parts, dim=-2)
+
+
+def _weighed(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+    return (query * scale @ key.transpose(-2, -1)).softmax(dim=-1) @ value
+
+
+def cells(x: Tensor, grid: Size) -> Tensor:
+    """Cut a map into a grid of cells of equal size.
+
+    Shape:
+        input:  (N, C, rows * h, columns * w)
+        output: (N * rows * columns, C, h, w), the cells of an image one after the other, row by row
+
+    Args:
+        x: the map.
+        grid: rows and columns. [count]
+    """
+    rows, columns = grid
+    count, channels, height, width = x.shape
+    parts = x.reshape(count, channels, rows, height // rows, columns, width // columns)
+    return parts.permute(0, 2, 4, 1, 3, 5).flatten(0, 2)
+
+
+def joined(x: Tensor, grid: Size) -> Tensor:
+    """Put `cells` back together.
+
+    Shape:
+        input:  (N * rows * columns, C, h, w)
+        output: (N, C, rows * h, columns * w)
+
+    Args:
+        x: the cells.
+        grid: rows and columns. [count]
+    """
+    parts = x.reshape(-1, *grid, *x.shape[1:])  # (N, rows, columns, C, h, w)
+    return parts.permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)
+
+
+def phases(x: Tensor, steps: Size) -> Tensor:
+    """Take a map apart into coarser ones, each with the pixels of one position modulo `steps`.
+
+    Shape:
+        input:  (N, C, h * down, w * right)
+        output: (N * down * right, C, h, w), the phases of an image one after the other
+
+    Args:
+        x: the map.
+        steps: how far apart the pixels of a phase are, down and to the right. [px]
+    """
+    down, right = steps
+    count, channels, height, width = x.shape
+    parts = x.reshape(count, channels, height // down, down, width // right, right)
+    return parts.permute(0, 3, 5, 1, 2, 4).flatten(0, 2)
+
+
+def interleaved(x: Tensor, steps: Size) -> Tensor:
+    """Put `phases` back together.
+
+    Shape:
+        input:  (N * down * right, C, h, w)
+        output: (N, C, h * down, w * right)
+
+    Args:
+        x: the phases.
+        steps: how far apart the pixels of a phase are, down and to the right. [px]
+    """
+    parts = x.reshape(-1, *steps, *x.shape[1:])  # (N, down, right, C, h, w)
+    return parts.permute(0, 3, 4, 1, 5, 2).flatten(4, 5).flatten(2, 3)
+
+
+def padded(x: Tensor, multiple: Size, *, centred: bool = False) -> Tensor:
+    """Add zeros until height and width are multiples; `cropped` undoes it.
+
+    Shape:
+        input:  (N, C, H, W)
+        output: (N, C, H rounded up, W rounded up)
+
+    Args:
+        x: the map.
+        multiple: what height and width must be divisible by. [px]
+        centred: share the zeros out between both sides (the smaller half first) instead of adding them at the end.
+    """
+    down, right = (-side % step for side, step in zip(x.shape[-2:], multiple, strict=True))
+    if down == right == 0:
+        return x
+    before = (down // 2, right // 2) if centred else (0, 0)
+    return F.pad(x, (before[1], right - before[1], before[0], down - before[0]))
+
+
+def cropped(x: Tensor, size: Size, *, centred: bool = False) -> Tensor:
+    """Take away what `padded` added.
+
+    Shape:
+        input:  (N, C, H rounded up, W rounded up)
+        output: (N, C, H, W)
+
+    Args:
+        x: the padded map.
+        size: height and width before padding. [px]
+        centred: as it was padded.
+    """
+    down, right = ((full - side) // 2 if centred else 0 for full, side in zip(x.shape[-2:], size, strict=True))
+    return x[..., down : down + size[0], right : right + size[1]]
