@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import statistics
 import time
 import weakref
@@ -56,9 +55,9 @@ def measure(
     device = torch.device(device)
     network.to(device)
     image = torch.rand(batch, image_channels, *size, device=device)
-    own = _bytes(itertools.chain(network.parameters(), network.buffers(), [image]))
+    own = [*network.parameters(), *network.buffers(), image]
     with evaluating(network), torch.no_grad():
-        peak = _peak_cuda(network, image) if device.type == "cuda" else _peak_tensors(network, image)
+        peak = peak_bytes(lambda: network(image), own, device)
         for _ in range(2):  # caches, autotuning and clocks settle; finding the peak was a first warm-up
             network(image)
         stopwatch = _time_cuda if device.type == "cuda" else _time_host
@@ -66,7 +65,27 @@ def measure(
         end = time.perf_counter() + seconds
         while len(times) < 3 or (len(times) < repeats and time.perf_counter() < end):
             times.append(stopwatch(network, image))
-    return Measured(statistics.median(times), own + peak)
+    return Measured(statistics.median(times), _bytes(own) + peak)
+
+
+def peak_bytes(call: Callable[[], object], own: Iterable[Tensor], device: torch.device) -> int:
+    """Find the most memory that lived at once, during a call, beside what was there before. [bytes]
+
+    Args:
+        call: what is run, once.
+        own: tensors that were there before: weights and inputs.
+        device: where they are. On CUDA the allocator counts; elsewhere the bytes of all live tensors are counted,
+            without what kernels take for themselves.
+    """
+    if device.type == "cuda":
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        call()
+        torch.cuda.synchronize(device)
+        return int(torch.cuda.max_memory_allocated(device)) - before
+    with _Live({storage_of(t) for t in own}) as live:
+        call()
+    return int(live.peak)
 
 
 class _Live(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -96,21 +115,6 @@ class _Live(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 def _bytes(tensors: Iterable[Tensor]) -> int:
     return sum({storage_of(t): t.untyped_storage().nbytes() for t in tensors}.values())
-
-
-def _peak_cuda(network: Callable[[Tensor], Tensor], image: Tensor) -> int:
-    before = torch.cuda.memory_allocated(image.device)
-    torch.cuda.reset_peak_memory_stats(image.device)
-    network(image)
-    torch.cuda.synchronize(image.device)
-    return int(torch.cuda.max_memory_allocated(image.device)) - before
-
-
-def _peak_tensors(network: nn.Module, image: Tensor) -> int:
-    known = {storage_of(t) for t in itertools.chain(network.parameters(), network.buffers(), [image])}
-    with _Live(known) as live:
-        network(image)
-    return int(live.peak)
 
 
 def _time_cuda(network: Callable[[Tensor], Tensor], image: Tensor) -> float:

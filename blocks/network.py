@@ -130,14 +130,14 @@ class Lifted(nn.Module):
 
 
 class Guided(nn.Module):
-    """Let an align that reads no guide see what a context wrote there: added to the pyramid, level by level.
+    """Let an align that reads no guide see what a context wrote there: added to the deepest levels, one by one.
 
     Shape:
         input:  Features
         output: Features as the align gives them, the pyramid as it came
 
     Args:
-        source: what reaches the stage: a guide for every level, of that level's channels.
+        source: what reaches the stage: guides of the channels of the deepest levels.
         align: the align, with its declared `out`.
     """
 
@@ -148,9 +148,10 @@ class Guided(nn.Module):
         self.out = cast(Stage, align).out
 
     def forward(self, f: Features) -> Features:
-        levels = zip(f.pyramid, f.guide, strict=True)
-        guided = tuple(x + resize(guide, size_of(x), self.corners) for x, guide in levels)
-        read: Features = self.align(f._replace(pyramid=guided))
+        fine = len(f.pyramid) - len(f.guide)
+        levels = zip(f.pyramid[fine:], f.guide, strict=True)
+        guided = [x + resize(guide, size_of(x), self.corners) for x, guide in levels]
+        read: Features = self.align(f._replace(pyramid=(*f.pyramid[:fine], *guided)))
         return read._replace(pyramid=f.pyramid)
 
 

@@ -8,13 +8,15 @@ from blocks.contexts.aspp import AtrousPyramid
 from blocks.contexts.none import Identity
 from blocks.contexts.ppm import PyramidPooling
 from blocks.contexts.psa import PolarizedSelfAttention
+from blocks.contexts.rcm_pyramid import RectangularPyramid
 
 CONTEXTS: dict[str, type[nn.Module]] = {
     "none": Identity,
     "ppm": PyramidPooling,
     "aspp": AtrousPyramid,
     "psa": PolarizedSelfAttention,
+    "rcm_pyramid": RectangularPyramid,
 }
 
-_BEFORE_ALIGN: frozenset[str] = frozenset()
+_BEFORE_ALIGN = frozenset({"rcm_pyramid"})
 REFINES = {name: kind for name, kind in CONTEXTS.items() if name not in _BEFORE_ALIGN}
