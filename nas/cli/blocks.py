@@ -10,7 +10,7 @@ from nas.report.tables import check_format, render
 
 
 def blocks(
-    slot: Annotated[str | None, typer.Argument(help="backbone, context, align, refine, head or loss.")] = None,
+    slot: Annotated[str | None, typer.Argument(help="backbone, context, align, refine, head, loss.")] = None,
     name: Annotated[str | None, typer.Argument(help="A component of that slot.")] = None,
     format: Annotated[str, typer.Option(help="table, json, csv or md.")] = "table",
 ) -> None:
@@ -30,7 +30,7 @@ def blocks(
     if format != "table":
         typer.echo(render(rows, format))
         return
-    typer.echo(f"{slot} {name}: {components.description(slot, name)}\n")
+    typer.echo(f"{components.slot_of(slot)} {name}: {components.description(slot, name)}\n")
     # What an option means stands in the text above.
     columns = [column for column in ("option", "type", "default", "bounds", "when") if any(row[column] for row in rows)]
     typer.echo(render(rows, format, columns=columns, title="Options") if rows else "It has no options.")

@@ -15,11 +15,13 @@ Row = dict[str, object]
 def component_rows(slot: str | None = None) -> list[Row]:
     """One row per component; with a slot, only its own, and their options with defaults.
 
+    What is not verified comes from a paper without public code to compare with.
+
     Raises:
         BlockError: there is no such slot.
     """
     rows: list[Row] = []
-    for each in (*SLOTS, "loss") if slot is None else (slot,):
+    for each in (*SLOTS, "loss") if slot is None else (slot_of(slot),):
         for name, component in catalogue(each).items():
             text = inspect.getdoc(component) or ""
             options = ", ".join(f"{o.name}={written(o.default)}" for o in options_of(component).values())
@@ -29,6 +31,7 @@ def component_rows(slot: str | None = None) -> list[Row]:
                     "name": name,
                     "summary": text.partition("\n")[0],
                     **({"options": options} if slot else {}),
+                    "verified": not section(text, "Deviations").startswith("Unverified"),
                     "source": " ".join(section(text, "Source").split()),
                 }
             )
@@ -41,7 +44,7 @@ def option_rows(slot: str, name: str) -> list[Row]:
     Raises:
         BlockError: there is no such slot or component.
     """
-    component = component_type(slot, name)
+    component = component_type(slot_of(slot), name)
     meanings = arguments(inspect.getdoc(component) or "")
     return [
         {
@@ -62,7 +65,12 @@ def description(slot: str, name: str) -> str:
     Raises:
         BlockError: there is no such slot or component.
     """
-    return inspect.getdoc(component_type(slot, name)) or ""
+    return inspect.getdoc(component_type(slot_of(slot), name)) or ""
+
+
+def slot_of(word: str) -> str:
+    """The slot that a word means, the plural included (`contexts`, `losses`)."""
+    return next((slot for slot in (*SLOTS, "loss") if word in {slot, f"{slot}s", f"{slot}es"}), word)
 
 
 def section(text: str, title: str) -> str:

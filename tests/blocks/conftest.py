@@ -106,6 +106,9 @@ def catalogued() -> frozenset[str]:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Hand out `case` (every choice of every stage), `plain` (each stage at its defaults) and `loss` by name."""
     plain = [case for case in CASES if case.component == component(case.slot, case.component.name)]
+    # Refine is the contexts again, on another map: that they fit there is seen fast, the rest again when there is time.
+    again = () if "declares" in metafunc.function.__name__ else (pytest.mark.slow,)
     for name, cases in (("case", CASES), ("plain", plain), ("loss", LOSSES)):
         if name in metafunc.fixturenames:
-            metafunc.parametrize(name, cases, ids=str)
+            given = [pytest.param(each, id=str(each), marks=again if each.slot == "refine" else ()) for each in cases]
+            metafunc.parametrize(name, given)

@@ -35,6 +35,18 @@ def test_a_slot_lists_its_options_in_brief():
     assert rows["none"]["options"] == ""
 
 
+def test_a_slot_may_be_named_in_the_plural():
+    assert run("contexts") == run("context")
+    assert run("losses") == run("loss")
+    assert run("contexts", "ppm") == run("context", "ppm")
+
+
+def test_what_no_public_code_confirms_is_marked():
+    rows = {row["name"]: row for row in json.loads(run("contexts", "--format", "json"))}
+    assert rows["ppm"]["verified"] is True
+    assert rows["ordnet"]["verified"] is False
+
+
 def test_a_component_shows_its_docstring_and_its_options():
     text = run("align", "ifa")
     assert "Hu et al., Learning Implicit Feature Alignment" in text
