@@ -60,7 +60,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, *, scale: float, bias: Ten
     length, keys = query.shape[-2], key.shape[-2]
     # On the meta device, where memory costs nothing, portions would only be slow to count.
     if query.shape[-1] == value.shape[-1] or bias is not None or query.is_meta:
-        return F.scaled_dot_product_attention(query, key, value, bias, scale=scale)
+        return _fused(query, key, value, scale, bias)
     portion = max(16, _MOST_LOGITS // (keys * query.shape[:-2].numel()))
     if portion >= length:
         return _weighed(query, key, value, scale)
@@ -75,8 +75,38 @@ def attend(query: Tensor, key: Tensor, value: Tensor, *, scale: float, bias: Ten
     return torch.cat(parts, dim=-2)
 
 
+def _fused(query: Tensor, key: Tensor, value: Tensor, scale: float, bias: Tensor | None) -> Tensor:
+    # What has no four dimensions, or pixels that do not lie in one piece, gets the whole matrix from torch.
+    lead = query.shape[:-2]
+    heads = lead if len(lead) == 2 else (lead.numel(), 1)
+    q, k, v = (x.reshape(*heads, *x.shape[-2:]).contiguous() for x in (query, key, value))
+    if bias is not None:
+        bias = bias.expand(*lead, query.shape[-2], key.shape[-2]).reshape(*heads, query.shape[-2], key.shape[-2])
+    found = F.scaled_dot_product_attention(q, k, v, bias, scale=scale)
+    return found.reshape(*lead, *found.shape[-2:])
+
+
 def _weighed(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
     return (query * scale @ key.transpose(-2, -1)).softmax(dim=-1) @ value
+
+
+def attend_maps(query: Tensor, key: Tensor, value: Tensor, *, scale: float = 1.0) -> Tensor:
+    """Let the pixels of one map `attend` to those of another.
+
+    Shape:
+        query:  (N, K, H, W)
+        key:    (N, K, h, w)
+        value:  (N, V, h, w)
+        output: (N, V, H, W)
+
+    Args:
+        query: who looks.
+        key: what is looked at.
+        value: what is taken from there.
+        scale: of the products; 1 where a paper has none.
+    """
+    found = attend(tokens(query), tokens(key), tokens(value), scale=scale)
+    return as_map(found, (query.shape[2], query.shape[3]))
 
 
 def cells(x: Tensor, grid: Size) -> Tensor:

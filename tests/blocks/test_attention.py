@@ -29,6 +29,15 @@ def test_it_is_the_softmax_average(monkeypatch, most, value):
         torch.testing.assert_close(ours, theirs)
 
 
+@pytest.mark.parametrize("lead", [(2,), (2, 3), (2, 3, 2)])
+def test_it_takes_any_leading_dimensions(lead):
+    torch.manual_seed(0)
+    query, key, taken = (torch.randn(*lead, length, 4) for length in (5, 7, 7))
+    bias = torch.randn(lead[-1] if len(lead) > 1 else 1, 5, 7)
+    expected = (query @ key.transpose(-1, -2) * 0.3 + bias).softmax(dim=-1) @ taken
+    torch.testing.assert_close(attend(query, key, taken, scale=0.3, bias=bias), expected)
+
+
 def test_a_bias_shuts_keys_out():
     query, key, taken = operands(5, 7, 4, 6)
     bias = torch.zeros(5, 7)
@@ -38,8 +47,11 @@ def test_a_bias_shuts_keys_out():
     )
 
 
-def test_the_matrix_is_not_kept_for_the_gradient():
-    query, key, taken = operands(4096, 4096, 4, 6)
+@pytest.mark.parametrize("value", [4, 6], ids=["one-width", "two-widths"])
+def test_the_matrix_is_not_kept_for_the_gradient(value):
+    query, key, taken = operands(4096, 4096, 4, value)
+    # As pixels come from a map: a column of channels each.
+    query, key, taken = (x.transpose(1, 2).contiguous().transpose(1, 2) for x in (query, key, taken))
     kept = 0
 
     def keep(saved: torch.Tensor) -> torch.Tensor:
