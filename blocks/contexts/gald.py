@@ -129,7 +129,7 @@ class GlobalLocal(nn.Module):
         align_corners: how maps are resized.
         channels: channels of the block and of the fused map. [count]
         reduction: how many times fewer channels the global part has. [ratio]
-        groups: parts that the global part treats apart: their greatest common divisor with both numbers of channels. [count]
+        groups: parts that the global part treats apart; their greatest common divisor with its channels. [count]
 
     Source:
         Li et al., Global Aggregation then Local Distribution in Fully Convolutional Networks, BMVC 2019, sec. 3.

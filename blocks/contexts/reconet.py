@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +36,7 @@ class TensorReconstruction(nn.Module):
         self.align_corners = align_corners
         self.swapped = variant == "released"
         self.channel, self.height, self.width = (_generators(length, rank) for length in (channels, *size))
-        self.mixing = nn.Parameter(torch.ones(rank), requires_grad=True) if variant == "trained" else None
+        self.mixing = nn.Parameter(torch.ones(rank)) if variant == "trained" else None
 
     def forward(self, x: Tensor) -> Tensor:
         height, width = size_of(x)
@@ -57,7 +57,8 @@ class TensorReconstruction(nn.Module):
 
     def _fragments(self, generators: nn.ModuleList, mean: Tensor, length: int) -> Tensor:
         """Generate one vector a rank: (N, any length) to (N, rank, length)."""
-        mean = self._resized(mean.unsqueeze(1), generators[0].in_features).squeeze(1)
+        built = cast(nn.Linear, generators[0]).in_features
+        mean = self._resized(mean.unsqueeze(1), built).squeeze(1)
         fragments = torch.stack([generate(mean) for generate in generators], dim=1).sigmoid()
         return self._resized(fragments, length)
 
@@ -66,10 +67,10 @@ class TensorReconstruction(nn.Module):
 
 
 def _generators(length: int, rank: int) -> nn.ModuleList:
-    generators = nn.ModuleList(nn.Linear(length, length, bias=False) for _ in range(rank))
+    generators = [nn.Linear(length, length, bias=False) for _ in range(rank)]
     for generate in generators:
         nn.init.kaiming_normal_(generate.weight, mode="fan_out")
-    return generators
+    return nn.ModuleList(generators)
 
 
 class LowRankContext(nn.Module):
@@ -107,7 +108,7 @@ class LowRankContext(nn.Module):
         align_corners: bool = False,
         *,
         channels: Annotated[int, Range(8, 2048)] = 512,
-        rank: Annotated[int, Range(1, 256)] = 64,
+        rank: Annotated[int, Range(1, 128)] = 64,
         variant: Variant = "trained",
     ) -> None:
         super().__init__()

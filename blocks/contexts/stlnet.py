@@ -77,7 +77,7 @@ class QuantizeCount2d(nn.Module):
         mean = cells(F.adaptive_avg_pool2d(x, self.grid), self.grid)
         likeness = _likeness(cells(x, self.grid), mean)
         centres, quantised = _quantised(likeness.flatten(1), self.levels)
-        counts = _paired(quantised.unflatten(1, likeness.shape[1:]))
+        counts = _paired(quantised.reshape(*likeness.shape, self.levels))
         later, earlier = (c.expand_as(counts) for c in (centres.unsqueeze(1), centres.unsqueeze(2)))
         encoded = self.encode(torch.stack([later, earlier, counts], dim=1))
         encoded = self.fuse(torch.cat([mean.expand(-1, -1, self.levels, self.levels), encoded], dim=1))
@@ -114,8 +114,9 @@ class TextureEnhance(nn.Module):
         nodes = encoded.transpose(1, 2).contiguous()
         # The authors take the softmax over queries: each key asks.
         enhanced = attend(self.key(nodes), self.query(nodes), self.value(nodes), scale=1.0)
-        rebuilt = self.rebuild(enhanced.transpose(1, 2).unsqueeze(-1)).squeeze(-1)
-        return (rebuilt @ quantised.transpose(1, 2).to(rebuilt.dtype)).reshape(len(x), -1, *size_of(x))
+        enhanced = self.rebuild(enhanced.transpose(1, 2).unsqueeze(-1)).squeeze(-1)
+        rebuilt: Tensor = enhanced @ quantised.transpose(1, 2)
+        return rebuilt.reshape(x.shape)
 
 
 class PyramidTexture(nn.Module):
@@ -209,8 +210,8 @@ class StatisticalTextureContext(nn.Module):
         The code counts pairs only where H and W over 8, rounded down, are divisible by 3, and divides by zero where all
         pixels are alike; the same numbers come out otherwise. Here a map is shrunk further, to multiples of each grid
         (one smaller than the grid is stretched), and nothing is counted where there is nothing. The code's levels reach
-        a whole step to both sides, so that neighbours overlap; the paper's reach half. The published head runs DeepLabV3's
-        pyramid on the high-level map first: put `aspp` before it (context `aspp`, refine `stlnet`).
+        a whole step to both sides, so that neighbours overlap; the paper's reach half. The published head runs the
+        pyramid of DeepLabV3 on the high-level map first: have `aspp` as context and this as refine.
     """
 
     version: ClassVar[int] = 1
@@ -241,8 +242,8 @@ class StatisticalTextureContext(nn.Module):
     def forward(self, f: Features) -> Features:
         x = current(f)
         low = f.pyramid[: self.sources][::-1]
-        low = torch.cat([self._fitted(level, size_of(low[0])) for level in low], dim=1)
-        texture = self._fitted(self.texture(low), size_of(x))
+        joint = torch.cat([self._fitted(level, size_of(low[0])) for level in low], dim=1)
+        texture = self._fitted(self.texture(joint), size_of(x))
         return replaced(f, self.fuse(torch.cat([x, texture], dim=1)))
 
     def _fitted(self, x: Tensor, size: tuple[int, int]) -> Tensor:
