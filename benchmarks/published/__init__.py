@@ -6,10 +6,11 @@ facts that does not belong to this repository: see `benchmarks/blocks.py`.
 
 from __future__ import annotations
 
+from benchmarks.published.atrous import ATROUS
 from benchmarks.published.case import Published
 from benchmarks.published.pyramids import PYRAMIDS
 
-PUBLISHED: dict[str, Published] = PYRAMIDS
+PUBLISHED: dict[str, Published] = PYRAMIDS | ATROUS
 """By the name of the published module in the reference facts."""
 
 __all__ = ["PUBLISHED", "Published"]

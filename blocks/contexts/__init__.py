@@ -4,15 +4,27 @@ from __future__ import annotations
 
 from torch import nn
 
+from blocks.contexts.arm import ContextRefinement
 from blocks.contexts.aspp import AtrousPyramid
+from blocks.contexts.fold_aspp import FoldAtrousPyramid
+from blocks.contexts.gated_paths import GatedPaths
 from blocks.contexts.none import Identity
+from blocks.contexts.pafem import PyramidAttendedFeatures
+from blocks.contexts.patch_pool import PatchPooling
 from blocks.contexts.ppm import PyramidPooling
 from blocks.contexts.psa import PolarizedSelfAttention
+from blocks.contexts.smoothed_dilation import SmoothedResidual
 
 CONTEXTS: dict[str, type[nn.Module]] = {
     "none": Identity,
     "ppm": PyramidPooling,
     "aspp": AtrousPyramid,
+    "pafem": PyramidAttendedFeatures,
+    "fold_aspp": FoldAtrousPyramid,
+    "gated_paths": GatedPaths,
+    "smoothed_dilation": SmoothedResidual,
+    "patch_pool": PatchPooling,
+    "arm": ContextRefinement,
     "psa": PolarizedSelfAttention,
 }
 
