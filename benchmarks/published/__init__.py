@@ -6,12 +6,13 @@ facts that does not belong to this repository: see `benchmarks/blocks.py`.
 
 from __future__ import annotations
 
+from benchmarks.published.atrous import ATROUS
 from benchmarks.published.case import Published
 from benchmarks.published.pyramids import PYRAMIDS
 from benchmarks.published.rectangles import RECTANGLES
 from benchmarks.published.structures import STRUCTURES
 
-PUBLISHED: dict[str, Published] = PYRAMIDS | RECTANGLES | STRUCTURES
+PUBLISHED: dict[str, Published] = ATROUS | PYRAMIDS | RECTANGLES | STRUCTURES
 """By the name of the published module in the reference facts."""
 
 __all__ = ["PUBLISHED", "Published"]

@@ -4,25 +4,37 @@ from __future__ import annotations
 
 from torch import nn
 
+from blocks.contexts.arm import ContextRefinement
 from blocks.contexts.aspp import AtrousPyramid
 from blocks.contexts.dgcnet import DualGraphContext
+from blocks.contexts.fold_aspp import FoldAtrousPyramid
 from blocks.contexts.gald import GlobalLocal
+from blocks.contexts.gated_paths import GatedPaths
 from blocks.contexts.none import Identity
+from blocks.contexts.pafem import PyramidAttendedFeatures
+from blocks.contexts.patch_pool import PatchPooling
 from blocks.contexts.ppm import PyramidPooling
 from blocks.contexts.psa import PolarizedSelfAttention
 from blocks.contexts.rcm_pyramid import RectangularPyramid
 from blocks.contexts.reconet import LowRankContext
+from blocks.contexts.smoothed_dilation import SmoothedResidual
 from blocks.contexts.stlnet import StatisticalTextureContext
 
 CONTEXTS: dict[str, type[nn.Module]] = {
     "none": Identity,
     "ppm": PyramidPooling,
     "aspp": AtrousPyramid,
+    "pafem": PyramidAttendedFeatures,
+    "fold_aspp": FoldAtrousPyramid,
+    "gated_paths": GatedPaths,
+    "smoothed_dilation": SmoothedResidual,
     "reconet": LowRankContext,
     "stlnet": StatisticalTextureContext,
     "gald": GlobalLocal,
     "dgcnet": DualGraphContext,
     "psa": PolarizedSelfAttention,
+    "patch_pool": PatchPooling,
+    "arm": ContextRefinement,
     "rcm_pyramid": RectangularPyramid,
 }
 

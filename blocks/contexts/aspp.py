@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from blocks.features import FeatureMap
-from blocks.layers import conv_norm_act, separable_conv
+from blocks.layers import conv_norm_act, relu, separable_conv
 from blocks.options import Range
 
 
@@ -22,11 +23,13 @@ class ImagePooling(nn.Module):
     Args:
         inputs: channels that come in. [count]
         outputs: channels that go out. [count]
+        bias: give the convolution a bias.
+        act: makes the activation.
     """
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    def __init__(self, inputs: int, outputs: int, *, bias: bool = False, act: Callable[[], nn.Module] = relu) -> None:
         super().__init__()
-        self.conv = conv_norm_act(inputs, outputs)
+        self.conv = conv_norm_act(inputs, outputs, bias=bias, act=act)
 
     def forward(self, x: Tensor) -> Tensor:
         mean: Tensor = self.conv(x.mean(dim=(2, 3), keepdim=True))
