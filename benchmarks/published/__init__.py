@@ -9,8 +9,9 @@ from __future__ import annotations
 from benchmarks.published.case import Published
 from benchmarks.published.pyramids import PYRAMIDS
 from benchmarks.published.rectangles import RECTANGLES
+from benchmarks.published.windows import WINDOWS
 
-PUBLISHED: dict[str, Published] = PYRAMIDS | RECTANGLES
+PUBLISHED: dict[str, Published] = PYRAMIDS | RECTANGLES | WINDOWS
 """By the name of the published module in the reference facts."""
 
 __all__ = ["PUBLISHED", "Published"]
