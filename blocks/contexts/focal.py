@@ -74,24 +74,24 @@ class FocalAttention(nn.Module):
             around = (0, 0, *[self.reach] * 4)
             parts = self.qkv(cells).chunk(3, dim=-1)[1:]
             seen.append([self._windows(F.pad(part, around), side, step) for part in parts])
-            # As additive as the authors', and not -inf: the table decides where every cell is outside.
             inside = F.pad(x.new_ones(1, *cells.shape[1:3], 1), around).unfold(1, side, step).unfold(2, side, step)
             table = self.coarse[level][:, getattr(self, f"coarse_index_{level}")]
             bias.append(table + 100 * (inside.reshape(-1, 1, 1, side**2) - 1))
         windows = grid[0] * grid[1]
         biases = torch.cat([part.expand(windows, -1, -1, -1) for part in bias], dim=-1).flatten(0, 1).unsqueeze(0)
-        keys, values = (torch.cat(parts, dim=2) for parts in zip(*seen, strict=True))
-        queries = self._windows(query, self.window, self.window)
+        # Row by row, so that nothing is copied twice.
+        rows = ([row for part in parts for row in part.unbind(4)] for parts in zip(*seen, strict=True))
+        keys, values = (torch.cat(part, dim=4).flatten(1, 3) for part in rows)
+        queries = self._windows(query, self.window, self.window).flatten(4, 5).flatten(1, 3)
         found = attend(queries, keys, values, scale=queries.shape[-1] ** -0.5, bias=biases.to(queries.dtype))
         found = found.reshape(count, *grid, self.heads, self.window, self.window, -1)
         mixed: Tensor = self.project(found.permute(0, 1, 4, 2, 5, 3, 6).reshape(count, height, width, channels))
         return mixed
 
     def _windows(self, x: Tensor, side: int, step: int) -> Tensor:
-        """Every square of that side, head by head: (N, H, W, C) -> (N, windows * heads, side ** 2, C / heads)."""
-        parts = x.unfold(1, side, step).unfold(2, side, step)
-        parts = parts.reshape(*parts.shape[:3], self.heads, -1, side, side)
-        return parts.permute(0, 1, 2, 3, 5, 6, 4).reshape(len(x), -1, side**2, x.shape[-1] // self.heads)
+        """Every square of that side, head by head: (N, H, W, C) -> (N, rows, columns, heads, side, side, C / heads)."""
+        parts = x.reshape(*x.shape[:3], self.heads, -1).unfold(1, side, step).unfold(2, side, step)
+        return parts.permute(0, 1, 2, 3, 5, 6, 4)
 
     def _fine_bias(self) -> Tensor:
         """Of the pixels of a window and its ring, row by row: (heads, window ** 2, (window + 2 * expand) ** 2)."""
@@ -194,10 +194,11 @@ class FocalSelfAttention(nn.Module):
         arXiv:2107.00641
 
     Deviations:
-        None from the authors' block, which departs from the paper: the ring wraps around at the borders, and zeros
-        that fill up the last windows are keys like others. Pixels of the ring that their four shifted copies offer
-        twice are read once, with the two biases that they learn for them joined. Pooling starts as the mean, as their
-        block has it; the initialisation of their whole network undoes that.
+        None from the numbers of the authors' block, which departs from the paper: the ring wraps around at the borders,
+        and zeros that fill up the last windows are keys like others. Pixels of the ring that their four shifted copies
+        offer twice are read once, with the two biases learned for them joined. Their window shrinks to a map of a known
+        size that is smaller; ours fills the map up. Pooling starts as the mean, as in their block; what initialises
+        their whole network undoes that.
     """
 
     version: ClassVar[int] = 1

@@ -119,4 +119,4 @@ class LocalToGlobalAttention(nn.Module):
 def _over_channels(layer: nn.Module, x: Tensor) -> Tensor:
     """Put a layer that reads channels last to every pixel of a map."""
     done: Tensor = layer(x.permute(0, 2, 3, 1))
-    return done.permute(0, 3, 1, 2)
+    return done.permute(0, 3, 1, 2).contiguous()

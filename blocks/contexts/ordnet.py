@@ -33,7 +33,7 @@ def attend_and_count(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor,
     # On the meta device memory costs nothing, and a tracer plans it for itself.
     whole = query.is_meta or portion >= query.shape[1]
     again = torch.is_grad_enabled() and not torch.compiler.is_compiling() and not whole
-    found, received = [], key.new_zeros(key.shape[:2])
+    found, received = [], key.new_zeros(key.shape[:2], dtype=torch.float32)
     for part in (query,) if whole else torch.split(query, portion, dim=1):
         if again:
             seen, share = checkpoint(_weighed, part, key, value, use_reentrant=False, preserve_rng_state=False)
@@ -46,7 +46,7 @@ def attend_and_count(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor,
 
 def _weighed(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
     weights = (query @ key.transpose(1, 2)).softmax(dim=-1)
-    return weights @ value, weights.sum(dim=1)
+    return weights @ value, weights.sum(dim=1, dtype=torch.float32)
 
 
 class MiddleRange(nn.Module):
