@@ -7,10 +7,13 @@ from torch import nn
 from blocks.contexts.arm import ContextRefinement
 from blocks.contexts.aspp import AtrousPyramid
 from blocks.contexts.dgcnet import DualGraphContext
+from blocks.contexts.focal import FocalSelfAttention
 from blocks.contexts.fold_aspp import FoldAtrousPyramid
 from blocks.contexts.gald import GlobalLocal
 from blocks.contexts.gated_paths import GatedPaths
+from blocks.contexts.local_global import LocalToGlobalAttention
 from blocks.contexts.none import Identity
+from blocks.contexts.ordnet import OmniRange
 from blocks.contexts.pafem import PyramidAttendedFeatures
 from blocks.contexts.patch_pool import PatchPooling
 from blocks.contexts.ppm import PyramidPooling
@@ -29,10 +32,13 @@ CONTEXTS: dict[str, type[nn.Module]] = {
     "gated_paths": GatedPaths,
     "smoothed_dilation": SmoothedResidual,
     "reconet": LowRankContext,
+    "ordnet": OmniRange,
     "stlnet": StatisticalTextureContext,
     "gald": GlobalLocal,
     "dgcnet": DualGraphContext,
     "psa": PolarizedSelfAttention,
+    "focal": FocalSelfAttention,
+    "local_global": LocalToGlobalAttention,
     "patch_pool": PatchPooling,
     "arm": ContextRefinement,
     "rcm_pyramid": RectangularPyramid,
