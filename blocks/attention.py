@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -10,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 _MOST_LOGITS = 2**22  # at a time: 16 MiB in float32, which stay near the processor
 
 Size = tuple[int, int]
+T = TypeVar("T")
 
 
 def tokens(x: Tensor) -> Tensor:
@@ -57,22 +62,9 @@ def attend(query: Tensor, key: Tensor, value: Tensor, *, scale: float, bias: Ten
         scale: of the products; 1 where a paper has none.
         bias: added to the scaled products: relative positions, or -inf where nothing may be taken.
     """
-    length, keys = query.shape[-2], key.shape[-2]
-    # On the meta device, where memory costs nothing, portions would only be slow to count.
-    if query.shape[-1] == value.shape[-1] or bias is not None or query.is_meta:
+    if query.shape[-1] == value.shape[-1] or bias is not None:
         return _fused(query, key, value, scale, bias)
-    portion = max(16, _MOST_LOGITS // (keys * query.shape[:-2].numel()))
-    if portion >= length:
-        return _weighed(query, key, value, scale)
-    # A tracer plans memory for itself.
-    again = torch.is_grad_enabled() and not torch.compiler.is_compiling()
-    parts = []
-    for part in torch.split(query, portion, dim=-2):
-        if again:
-            parts.append(checkpoint(_weighed, part, key, value, scale, use_reentrant=False, preserve_rng_state=False))
-        else:
-            parts.append(_weighed(part, key, value, scale))
-    return torch.cat(parts, dim=-2)
+    return torch.cat(in_portions(_weighed, query, key, value, scale=scale), dim=-2)
 
 
 def _fused(query: Tensor, key: Tensor, value: Tensor, scale: float, bias: Tensor | None) -> Tensor:
@@ -84,6 +76,38 @@ def _fused(query: Tensor, key: Tensor, value: Tensor, scale: float, bias: Tensor
         bias = bias.expand(*lead, query.shape[-2], key.shape[-2]).reshape(*heads, query.shape[-2], key.shape[-2])
     found = F.scaled_dot_product_attention(q, k, v, bias, scale=scale)
     return found.reshape(*lead, *found.shape[-2:])
+
+
+def in_portions(
+    function: Callable[[Tensor, Tensor, Tensor, float], T], query: Tensor, key: Tensor, value: Tensor, *, scale: float
+) -> list[T]:
+    """Call a function of the whole matrix of weights for a few queries at a time; its results, in order.
+
+    The matrix of a portion is not kept for the gradient, which computes it again.
+
+    Shape:
+        query: (..., L, K)
+        key:   (..., M, K)
+        value: (..., M, V)
+
+    Args:
+        function: what is called with (..., portion, K) of the queries, and the rest.
+        query: who looks.
+        key: what is looked at.
+        value: what is taken from there.
+        scale: handed to the function.
+    """
+    length = query.shape[-2]
+    portion = max(16, _MOST_LOGITS // key.shape[:-1].numel())
+    # On the meta device, where memory costs nothing, portions would only be slow to count.
+    if portion >= length or query.is_meta:
+        return [function(query, key, value, scale)]
+    parts = torch.split(query, portion, dim=-2)
+    # A tracer plans memory for itself.
+    if not torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return [function(part, key, value, scale) for part in parts]
+    again = partial(checkpoint, function, use_reentrant=False, preserve_rng_state=False)
+    return [again(part, key, value, scale) for part in parts]
 
 
 def _weighed(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:

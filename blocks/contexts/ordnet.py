@@ -6,22 +6,19 @@ from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
-from blocks.attention import as_map, attend, tokens
+from blocks.attention import as_map, attend, in_portions, tokens
 from blocks.features import FeatureMap
 from blocks.layers import conv_norm_act, size_of
 from blocks.options import Range
 from blocks.windows import over_windows
-
-_MOST_WEIGHTS = 2**22  # at a time: 16 MiB in float32
 
 
 def attend_and_count(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
     """Average the values, weighed by softmax(query . key) over the keys, and add up what each key received.
 
     What is received are the columns of the matrix of weights, so that no fused attention can tell it. Memory still
-    grows with L + M: queries are taken in portions whose weights are computed again for the gradient.
+    grows with L + M: queries are taken in portions.
 
     Shape:
         query: (N, L, K)
@@ -29,23 +26,12 @@ def attend_and_count(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor,
         value: (N, M, V)
         output: (N, L, V); (N, M), whose mean is L / M
     """
-    portion = max(16, _MOST_WEIGHTS // (len(key) * key.shape[1]))
-    # On the meta device memory costs nothing, and a tracer plans it for itself.
-    whole = query.is_meta or portion >= query.shape[1]
-    again = torch.is_grad_enabled() and not torch.compiler.is_compiling() and not whole
-    found, received = [], key.new_zeros(key.shape[:2], dtype=torch.float32)
-    for part in (query,) if whole else torch.split(query, portion, dim=1):
-        if again:
-            seen, share = checkpoint(_weighed, part, key, value, use_reentrant=False, preserve_rng_state=False)
-        else:
-            seen, share = _weighed(part, key, value)
-        found.append(seen)
-        received = received + share
-    return torch.cat(found, dim=1), received
+    found, received = zip(*in_portions(_weighed, query, key, value, scale=1.0), strict=True)
+    return torch.cat(found, dim=1), torch.stack(received).sum(dim=0)
 
 
-def _weighed(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-    weights = (query @ key.transpose(1, 2)).softmax(dim=-1)
+def _weighed(query: Tensor, key: Tensor, value: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    weights = (query * scale @ key.transpose(1, 2)).softmax(dim=-1)
     return weights @ value, weights.sum(dim=1, dtype=torch.float32)
 
 

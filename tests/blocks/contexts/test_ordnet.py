@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from blocks.contexts import ordnet
+from blocks import attention
 from blocks.contexts.ordnet import MiddleRange, ReweighedLongRange, attend_and_count
 
 
 @pytest.mark.parametrize("most", [2**22, 1])
 def test_in_portions_or_not_columns_of_the_matrix_are_summed(monkeypatch, most):
-    monkeypatch.setattr(ordnet, "_MOST_WEIGHTS", most)  # 1: portions of 16 queries
+    monkeypatch.setattr(attention, "_MOST_LOGITS", most)  # 1: portions of 16 queries
     torch.manual_seed(0)
     inputs = [torch.randn(2, 37, width).requires_grad_() for width in (4, 4, 6)]
     query, key, value = inputs
