@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from torch import nn
 
+from blocks.contexts.ann import AsymmetricNonLocal
 from blocks.contexts.arm import ContextRefinement
 from blocks.contexts.aspp import AtrousPyramid
+from blocks.contexts.danet import DualAttention
 from blocks.contexts.dgcnet import DualGraphContext
+from blocks.contexts.dnl import DisentangledNonLocal
 from blocks.contexts.focal import FocalSelfAttention
 from blocks.contexts.fold_aspp import FoldAtrousPyramid
 from blocks.contexts.gald import GlobalLocal
 from blocks.contexts.gated_paths import GatedPaths
 from blocks.contexts.local_global import LocalToGlobalAttention
+from blocks.contexts.non_local import NonLocal
 from blocks.contexts.none import Identity
 from blocks.contexts.ordnet import OmniRange
 from blocks.contexts.pafem import PyramidAttendedFeatures
@@ -31,6 +35,10 @@ CONTEXTS: dict[str, type[nn.Module]] = {
     "fold_aspp": FoldAtrousPyramid,
     "gated_paths": GatedPaths,
     "smoothed_dilation": SmoothedResidual,
+    "non_local": NonLocal,
+    "danet": DualAttention,
+    "ann": AsymmetricNonLocal,
+    "dnl": DisentangledNonLocal,
     "reconet": LowRankContext,
     "ordnet": OmniRange,
     "stlnet": StatisticalTextureContext,
