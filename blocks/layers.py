@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -62,6 +63,32 @@ def separable_conv(inputs: int, outputs: int, kernel: int = 3, *, dilation: int 
     """A depthwise and a pointwise convolution, each with normalisation and activation (the form of DeepLabV3+)."""
     depthwise = conv_norm_act(inputs, inputs, kernel, dilation=dilation, groups=inputs)
     return nn.Sequential(depthwise, conv_norm_act(inputs, outputs))
+
+
+class Flanked(nn.Module):
+    """A block between two 3x3 convolutions, its result fused with the map that came in by a third.
+
+    Shape:
+        input:  (N, inputs, H, W)
+        output: (N, channels, H, W)
+
+    Args:
+        inputs: channels that come in. [count]
+        channels: of the block and of what goes out. [count]
+        block: what maps `channels` to `channels`.
+    """
+
+    def __init__(self, inputs: int, channels: int, block: nn.Module) -> None:
+        super().__init__()
+        self.before = conv_norm_act(inputs, channels, 3)
+        self.block = block
+        self.after = conv_norm_act(channels, channels, 3)
+        self.fuse = conv_norm_act(inputs + channels, channels, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found = self.after(self.block(self.before(x)))
+        fused: Tensor = self.fuse(torch.cat((x, found), dim=1))
+        return fused
 
 
 def resize(x: Tensor, size: tuple[int, int], align_corners: bool) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from blocks.contexts.non_local import attended
+from blocks.attention import attend_maps
 from blocks.features import FeatureMap
 from blocks.layers import conv_norm_act
 from blocks.options import Range, When
@@ -36,7 +36,7 @@ class PositionAttention(nn.Module):
         self.gamma = nn.Parameter(torch.zeros(1))
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.gamma * attended(self.query(x), self.key(x), self.value(x))
+        return x + self.gamma * attend_maps(self.query(x), self.key(x), self.value(x))
 
 
 class ChannelAttention(nn.Module):

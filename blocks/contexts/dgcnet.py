@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from blocks.features import FeatureMap
-from blocks.layers import BatchNorm, conv_norm_act, resize, size_of
+from blocks.layers import BatchNorm, Flanked, conv_norm_act, resize, size_of
 from blocks.options import Range
 
 
@@ -132,12 +132,10 @@ class DualGraphContext(nn.Module):
         reduction: Annotated[int, Range(1, 64)] = 4,
     ) -> None:
         super().__init__()
-        self.before = conv_norm_act(source.channels, channels, 3)
-        self.graphs = DualGraph(channels, reduction=reduction, align_corners=align_corners)
-        self.after = conv_norm_act(channels, channels, 3)
-        self.fuse = conv_norm_act(source.channels + channels, channels, 3)
+        graphs = DualGraph(channels, reduction=reduction, align_corners=align_corners)
+        self.block = Flanked(source.channels, channels, graphs)
         self.out = FeatureMap(channels, source.stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        fused: Tensor = self.fuse(torch.cat([x, self.after(self.graphs(self.before(x)))], dim=1))
+        fused: Tensor = self.block(x)
         return fused

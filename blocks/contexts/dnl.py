@@ -7,9 +7,10 @@ from typing import Annotated, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from blocks.attention import tokens
-from blocks.contexts.non_local import Flanked, attended, silent_projection
+from blocks.attention import attend_maps, tokens
+from blocks.contexts.non_local import silent_projection
 from blocks.features import FeatureMap
+from blocks.layers import Flanked
 from blocks.options import Range
 
 Variant = Literal["authors", "mmseg"]
@@ -60,7 +61,7 @@ class DisentangledBlock(nn.Module):
         query, key, value = self.query(x), self.key(x), self.value(x)
         if self.whitening:
             query, key = (each - each.mean(dim=(2, 3), keepdim=True) for each in (query, key))
-        pairwise = attended(query, key, value, scale=self.scale)
+        pairwise = attend_maps(query, key, value, scale=self.scale)
         if self.variant == "authors":
             pairwise = self.gamma * pairwise
         both = pairwise if self.mask is None else pairwise + pooled(value, self.mask(x))

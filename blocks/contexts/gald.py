@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from blocks.attention import padded
 from blocks.features import FeatureMap
-from blocks.layers import BatchNorm, conv_norm_act, relu, resize, size_of
+from blocks.layers import BatchNorm, Flanked, relu, resize, size_of
 from blocks.options import Range
 
 
@@ -154,14 +154,11 @@ class GlobalLocal(nn.Module):
     ) -> None:
         super().__init__()
         values = max(1, channels // reduction)
-        self.before = conv_norm_act(source.channels, channels, 3)
-        self.block = AggregationDistribution(
-            channels, values, groups=math.gcd(groups, channels, values), align_corners=align_corners
-        )
-        self.after = conv_norm_act(channels, channels, 3)
-        self.fuse = conv_norm_act(source.channels + channels, channels, 3)
+        shared = math.gcd(groups, channels, values)
+        block = AggregationDistribution(channels, values, groups=shared, align_corners=align_corners)
+        self.block = Flanked(source.channels, channels, block)
         self.out = FeatureMap(channels, source.stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        fused: Tensor = self.fuse(torch.cat([x, self.after(self.block(self.before(x)))], dim=1))
+        fused: Tensor = self.block(x)
         return fused

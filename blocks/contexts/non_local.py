@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from blocks.attention import as_map, attend, tokens
+from blocks.attention import as_map, attend_maps, tokens
 from blocks.features import FeatureMap
-from blocks.layers import conv_norm_act, size_of
+from blocks.layers import Flanked, conv_norm_act, size_of
 from blocks.options import Range, When
 
 Mode = Literal["embedded_gaussian", "gaussian", "dot_product", "concatenation"]
@@ -58,11 +58,11 @@ class NonLocalBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         value = self._sampled(self.value(x))
         if self.mode == "gaussian":
-            taken = attended(x, self._sampled(x), value)
+            taken = attend_maps(x, self._sampled(x), value)
         else:
             query, key = self.query(x), self._sampled(self.key(x))
             if self.mode == "embedded_gaussian":
-                taken = attended(query, key, value, scale=self.scale)
+                taken = attend_maps(query, key, value, scale=self.scale)
             elif self.mode == "dot_product":
                 taken = multiplied(query, key, value)
             else:
@@ -74,26 +74,6 @@ class NonLocalBlock(nn.Module):
     def _sampled(self, x: Tensor) -> Tensor:
         height, width = size_of(x)
         return F.max_pool2d(x, (min(2, height), min(2, width))) if self.sub_sample else x
-
-
-def attended(query: Tensor, key: Tensor, value: Tensor, *, scale: float = 1.0) -> Tensor:
-    """Let the pixels of one map `attend` to those of another.
-
-    Shape:
-        query:  (N, K, H, W)
-        key:    (N, K, h, w)
-        value:  (N, V, h, w)
-        output: (N, V, H, W)
-
-    Args:
-        query: who looks.
-        key: what is looked at.
-        value: what is taken from there.
-        scale: of the products; 1 where a paper has none.
-    """
-    # Fused attention takes four dimensions, the channels of a pixel side by side; else it falls back on the matrix.
-    pixels = (tokens(x).contiguous().unsqueeze(1) for x in (query, key, value))
-    return as_map(attend(*pixels, scale=scale).squeeze(1), size_of(query))
 
 
 def multiplied(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -149,32 +129,6 @@ def silent_projection(inputs: int, outputs: int, *, bias: bool = False) -> nn.Se
     project = conv_norm_act(inputs, outputs, bias=bias, act=None)
     nn.init.zeros_(project.get_parameter("1.weight"))
     return project
-
-
-class Flanked(nn.Module):
-    """A block between two 3x3 convolutions, its result fused with the map that came in by a third.
-
-    Shape:
-        input:  (N, inputs, H, W)
-        output: (N, channels, H, W)
-
-    Args:
-        inputs: channels that come in. [count]
-        channels: of the block and of what goes out. [count]
-        block: what maps `channels` to `channels`.
-    """
-
-    def __init__(self, inputs: int, channels: int, block: nn.Module) -> None:
-        super().__init__()
-        self.before = conv_norm_act(inputs, channels, 3)
-        self.block = block
-        self.after = conv_norm_act(channels, channels, 3)
-        self.fuse = conv_norm_act(inputs + channels, channels, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        found = self.after(self.block(self.before(x)))
-        fused: Tensor = self.fuse(torch.cat((x, found), dim=1))
-        return fused
 
 
 class NonLocal(nn.Module):

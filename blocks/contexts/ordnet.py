@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 import torch
 from torch import Tensor, nn
 
-from blocks.attention import as_map, attend, in_portions, tokens
+from blocks.attention import as_map, attend_maps, in_portions, tokens
 from blocks.features import FeatureMap
 from blocks.layers import conv_norm_act, size_of
 from blocks.options import Range
@@ -58,8 +58,8 @@ class MiddleRange(nn.Module):
         return over_windows(self.qkv(x), self.grid, self._look)
 
     def _look(self, x: Tensor) -> Tensor:
-        query, key, value = (tokens(part) for part in torch.split(x, self.widths, dim=1))
-        return as_map(attend(query, key, value, scale=1.0), size_of(x))
+        query, key, value = torch.split(x, self.widths, dim=1)
+        return attend_maps(query, key, value)
 
 
 class ReweighedLongRange(nn.Module):

@@ -7,10 +7,10 @@ from typing import Annotated, ClassVar
 import torch
 from torch import Tensor, nn
 
-from blocks.attention import as_map, attend, tokens
+from blocks.attention import attend_maps
 from blocks.contexts.aspp import ImagePooling
 from blocks.features import FeatureMap
-from blocks.layers import conv_norm_act, prelu, size_of
+from blocks.layers import conv_norm_act, prelu
 from blocks.options import Range
 
 
@@ -32,8 +32,7 @@ class BranchAttention(nn.Module):
         self.value = nn.Conv2d(channels, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        query, key, value = (tokens(conv(x)) for conv in (self.query, self.key, self.value))
-        return as_map(attend(query, key, value, scale=1.0), size_of(x))
+        return attend_maps(self.query(x), self.key(x), self.value(x))
 
 
 class PyramidAttendedFeatures(nn.Module):
