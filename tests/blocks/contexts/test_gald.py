@@ -55,4 +55,4 @@ def test_a_single_pixel_is_seen_by_the_middle_of_the_kernel():
 
 @pytest.mark.parametrize(("channels", "groups"), [(512, 8), (24, 4), (100, 2), (18, 1)])
 def test_groups_divide_whatever_channels_there_are(channels, groups):
-    assert GlobalLocal(FeatureMap(48, 8), channels=channels).block.aggregate.groups == groups
+    assert GlobalLocal(FeatureMap(48, 8), channels=channels).block.block.aggregate.groups == groups
