@@ -1,4 +1,4 @@
-"""What the contract suite runs over: every component of every slot, at its defaults and with each choice turned."""
+"""What the contract suite runs over: every component of every slot, narrow, and with each choice turned."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ class Case:
         return f"{self.slot} {canonical_json(self.component.plain())}"
 
     def __str__(self) -> str:
-        turned = dict(set(self.component.options) - set(component(self.slot, self.component.name).options))
+        usual = component(self.slot, self.component.name, _narrow(self.slot, self.component.name))
+        turned = dict(set(self.component.options) - set(usual.options))
         return f"{self.slot}-{self.component.name}" + (f"-{json.dumps(turned, sort_keys=True)}" if turned else "")
 
     @property
@@ -81,19 +82,35 @@ def _waves(*size: int) -> Tensor:
     return torch.sin(0.37 * torch.arange(count, dtype=torch.float32).remainder(9973)).reshape(size)
 
 
+def _narrow(slot: str, name: str) -> dict[str, int]:
+    """Widths that no paper has, so that what is tested is small, and does not rest on round numbers."""
+    widths = (o for o in options_of(component_type(slot, name)).values() if o.name in WIDTHS and o.when is None)
+    return {o.name: 24 for o in widths if isinstance(o.default, int) and o.default > 24}
+
+
 def _cases(slot: str) -> Iterator[Case]:
     for name, kind in catalogue(slot).items():
-        plain = component(slot, name)
-        found = {plain: None}
+        narrow = _narrow(slot, name)
+        found = {component(slot, name, narrow): None}
         # A timm model's options are its own test's business: some would fetch weights. Refine is the contexts again.
         for option in options_of(kind).values() if slot not in {"backbone", "refine"} else ():
             switch = {option.when.option: option.when.values[0]} if option.when else {}
             for choice in option.choices or ((option.default,) if switch else ()):
-                found[component(slot, name, switch | {option.name: choice})] = None
+                found[component(slot, name, narrow | switch | {option.name: choice})] = None
         yield from (Case(slot, each) for each in found)
 
 
+def _firsts() -> Iterator[Case]:
+    """Of each component the case with nothing turned."""
+    for slot in SLOTS:
+        for name in catalogue(slot):
+            yield Case(slot, component(slot, name, _narrow(slot, name)))
+
+
+WIDTHS = {"channels", "width", "keys", "values", "texture", "rank"}
 CASES = [case for slot in SLOTS for case in _cases(slot)]
+FIRSTS = list(_firsts())
+DEFAULTS = [Case(slot, component(slot, name)) for slot in SLOTS for name in catalogue(slot)]
 LOSSES = list(_cases("loss"))
 
 
@@ -104,11 +121,14 @@ def catalogued() -> frozenset[str]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Hand out `case` (every choice of every stage), `plain` (each stage at its defaults) and `loss` by name."""
-    plain = [case for case in CASES if case.component == component(case.slot, case.component.name)]
-    # Refine is the contexts again, on another map: that they fit there is seen fast, the rest again when there is time.
+    """Hand out cases by name.
+
+    `case` is every choice of every stage, `first` each stage with nothing turned, both narrow; `plain` is each stage at
+    its very defaults; `loss` every choice of every loss.
+    """
+    # Refine is the contexts again, on another map: that they fit there is seen fast, the rest when there is time.
     again = () if "declares" in metafunc.function.__name__ else (pytest.mark.slow,)
-    for name, cases in (("case", CASES), ("plain", plain), ("loss", LOSSES)):
+    for name, cases in (("case", CASES), ("first", FIRSTS), ("plain", DEFAULTS), ("loss", LOSSES)):
         if name in metafunc.fixturenames:
             given = [pytest.param(each, id=str(each), marks=again if each.slot == "refine" else ()) for each in cases]
             metafunc.parametrize(name, given)

@@ -49,7 +49,15 @@ def learn(case, stage: nn.Module, f: Features) -> None:
 
 
 def test_it_gives_what_it_declares(case):
-    for size in case.sizes:
+    declares(case, case.sizes)
+
+
+def test_it_gives_what_it_declares_at_its_defaults(plain):
+    declares(plain, plain.sizes[:1])
+
+
+def declares(case, sizes: tuple[tuple[int, int], ...]) -> None:
+    for size in sizes:
         stage, f = case.build(size), case.features(size)
         given = stage(f)
         declared: list[tuple[FeatureMap, Tensor]] = [
@@ -125,14 +133,14 @@ def test_it_runs_under_autocast(case, training):
             assert error < 0.1, f"bfloat16 is off by {error:.2f} of the output"
 
 
-def test_it_runs_in_channels_last(plain):
-    size = plain.sizes[0]
-    f, last = plain.features(size), torch.channels_last
-    stage = plain.build(size).eval()
-    exact = plain.written(stage(f))
+def test_it_runs_in_channels_last(first):
+    size = first.sizes[0]
+    f, last = first.features(size), torch.channels_last
+    stage = first.build(size).eval()
+    exact = first.written(stage(f))
     pyramid = tuple(x.contiguous(memory_format=last) for x in f.pyramid)
     image, map = (x if x is None else x.contiguous(memory_format=last) for x in (f.image, f.map))
-    given = plain.written(stage.to(memory_format=last)(Features(image, pyramid, map=map)))
+    given = first.written(stage.to(memory_format=last)(Features(image, pyramid, map=map)))
     for ours, theirs in zip(given, exact, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
@@ -147,8 +155,8 @@ def test_it_exports(case):
 
 
 @pytest.mark.slow
-def test_it_compiles_whole(plain):
-    module, inputs = traceable(plain, plain.sizes[0])
+def test_it_compiles_whole(first):
+    module, inputs = traceable(first, first.sizes[0])
     module.eval()
     torch.compiler.reset()
     compiled = torch.compile(module, backend="aot_eager", fullgraph=True)
