@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from benchmarks.published.case import Published
 from benchmarks.published.pyramids import PYRAMIDS
+from benchmarks.published.sparse import SPARSE
 
-PUBLISHED: dict[str, Published] = PYRAMIDS
+PUBLISHED: dict[str, Published] = PYRAMIDS | SPARSE
 """By the name of the published module in the reference facts."""
 
 __all__ = ["PUBLISHED", "Published"]
