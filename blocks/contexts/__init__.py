@@ -7,6 +7,7 @@ from torch import nn
 from blocks.contexts.ann import AsymmetricNonLocal
 from blocks.contexts.arm import ContextRefinement
 from blocks.contexts.aspp import AtrousPyramid
+from blocks.contexts.ccnet import CrissCross
 from blocks.contexts.danet import DualAttention
 from blocks.contexts.dgcnet import DualGraphContext
 from blocks.contexts.dnl import DisentangledNonLocal
@@ -14,14 +15,17 @@ from blocks.contexts.focal import FocalSelfAttention
 from blocks.contexts.fold_aspp import FoldAtrousPyramid
 from blocks.contexts.gald import GlobalLocal
 from blocks.contexts.gated_paths import GatedPaths
+from blocks.contexts.isa import InterlacedSparseAttention
 from blocks.contexts.local_global import LocalToGlobalAttention
 from blocks.contexts.non_local import NonLocal
 from blocks.contexts.none import Identity
+from blocks.contexts.ocnet import ObjectContext
 from blocks.contexts.ordnet import OmniRange
 from blocks.contexts.pafem import PyramidAttendedFeatures
 from blocks.contexts.patch_pool import PatchPooling
 from blocks.contexts.ppm import PyramidPooling
 from blocks.contexts.psa import PolarizedSelfAttention
+from blocks.contexts.psanet import PointwiseSpatialAttention
 from blocks.contexts.rcm_pyramid import RectangularPyramid
 from blocks.contexts.reconet import LowRankContext
 from blocks.contexts.smoothed_dilation import SmoothedResidual
@@ -38,6 +42,10 @@ CONTEXTS: dict[str, type[nn.Module]] = {
     "non_local": NonLocal,
     "danet": DualAttention,
     "ann": AsymmetricNonLocal,
+    "ocnet": ObjectContext,
+    "isa": InterlacedSparseAttention,
+    "ccnet": CrissCross,
+    "psanet": PointwiseSpatialAttention,
     "dnl": DisentangledNonLocal,
     "reconet": LowRankContext,
     "ordnet": OmniRange,
