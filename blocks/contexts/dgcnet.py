@@ -94,7 +94,7 @@ class DualGraph(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         local = resize(self.coordinates(x), size_of(x), self.align_corners)
-        fused: Tensor = self.fuse(torch.cat([x * local + x, self.features(x)], dim=1))
+        fused: Tensor = self.fuse(torch.cat([torch.addcmul(x, x, local), self.features(x)], dim=1))
         return fused
 
 
