@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from blocks.attention import Size, as_map, attend, cells, cropped, interleaved, joined, padded, phases, tokens
+from blocks.attention import Size, attend_maps, cells, cropped, interleaved, joined, padded, phases
 from blocks.features import FeatureMap
 from blocks.layers import conv_norm_act, size_of
 from blocks.options import Range
@@ -42,8 +42,7 @@ class PartAttention(nn.Module):
     def forward(self, x: Tensor, cut: Callable[[Tensor], Tensor], join: Callable[[Tensor], Tensor]) -> Tensor:
         # What works pixel by pixel does so on the whole map, where it is faster.
         query, key, value = (cut(project(x)) for project in (self.query, self.key, self.value))
-        found = attend(*(tokens(t).contiguous() for t in (query, key, value)), scale=self.scale)
-        up: Tensor = self.up(join(as_map(found, size_of(value))))
+        up: Tensor = self.up(join(attend_maps(query, key, value, scale=self.scale)))
         return up
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from blocks.attention import as_map, attend, cells, joined, tokens
+from blocks.attention import attend_maps, cells, joined
 from blocks.features import FeatureMap
 from blocks.layers import conv_norm_act, leaky, relu, resize, size_of
 from blocks.options import Range, When
@@ -80,9 +80,8 @@ class CellAttention(nn.Module):
         return context
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor, grid: tuple[int, int]) -> Tensor:
-        query, key, value = (cells(x, grid) for x in (query, key, value))
-        found = attend(*(tokens(x).contiguous() for x in (query, key, value)), scale=self.scale)
-        return joined(as_map(found, size_of(value)), grid)
+        found = attend_maps(cells(query, grid), cells(key, grid), cells(value, grid), scale=self.scale)
+        return joined(found, grid)
 
 
 class BaseObjectContext(nn.Module):

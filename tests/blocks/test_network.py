@@ -31,7 +31,7 @@ def test_logits_have_the_size_of_the_image(image_channels, align_corners):
     assert network.shapes.align_corners is align_corners
 
 
-@pytest.mark.parametrize("context", list(catalogue("context")))
+@pytest.mark.parametrize("context", list(catalogue("refine")))
 def test_a_context_also_refines_the_aligned_map(context):
     refined = Architecture(backbone=BACKBONE, align=Component("bilinear"), refine=Component(context))
     network = build(refined).eval()
