@@ -7,9 +7,10 @@ facts that does not belong to this repository: see `benchmarks/blocks.py`.
 from __future__ import annotations
 
 from benchmarks.published.case import Published
+from benchmarks.published.classes import CLASSES
 from benchmarks.published.pyramids import PYRAMIDS
 
-PUBLISHED: dict[str, Published] = PYRAMIDS
+PUBLISHED: dict[str, Published] = PYRAMIDS | CLASSES
 """By the name of the published module in the reference facts."""
 
 __all__ = ["PUBLISHED", "Published"]

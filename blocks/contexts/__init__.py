@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from torch import nn
 
+from blocks.contexts.acf import AttentionalClassFeatures
 from blocks.contexts.aspp import AtrousPyramid
+from blocks.contexts.hmanet import HybridAttention
+from blocks.contexts.isnet import IntegratedContext
 from blocks.contexts.none import Identity
+from blocks.contexts.ocr import ObjectContext
 from blocks.contexts.ppm import PyramidPooling
 from blocks.contexts.psa import PolarizedSelfAttention
 
@@ -14,6 +18,10 @@ CONTEXTS: dict[str, type[nn.Module]] = {
     "ppm": PyramidPooling,
     "aspp": AtrousPyramid,
     "psa": PolarizedSelfAttention,
+    "acf": AttentionalClassFeatures,
+    "ocr": ObjectContext,
+    "isnet": IntegratedContext,
+    "hmanet": HybridAttention,
 }
 
 _BEFORE_ALIGN: frozenset[str] = frozenset()
