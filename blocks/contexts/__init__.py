@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from blocks.contexts.acf import AttentionalClassFeatures
 from blocks.contexts.ann import AsymmetricNonLocal
 from blocks.contexts.arm import ContextRefinement
 from blocks.contexts.aspp import AtrousPyramid
@@ -15,11 +16,14 @@ from blocks.contexts.focal import FocalSelfAttention
 from blocks.contexts.fold_aspp import FoldAtrousPyramid
 from blocks.contexts.gald import GlobalLocal
 from blocks.contexts.gated_paths import GatedPaths
+from blocks.contexts.hmanet import HybridAttention
 from blocks.contexts.isa import InterlacedSparseAttention
+from blocks.contexts.isnet import IntegratedContext
 from blocks.contexts.local_global import LocalToGlobalAttention
 from blocks.contexts.non_local import NonLocal
 from blocks.contexts.none import Identity
 from blocks.contexts.ocnet import ObjectContext
+from blocks.contexts.ocr import ObjectContext
 from blocks.contexts.ordnet import OmniRange
 from blocks.contexts.pafem import PyramidAttendedFeatures
 from blocks.contexts.patch_pool import PatchPooling
@@ -53,6 +57,10 @@ CONTEXTS: dict[str, type[nn.Module]] = {
     "gald": GlobalLocal,
     "dgcnet": DualGraphContext,
     "psa": PolarizedSelfAttention,
+    "acf": AttentionalClassFeatures,
+    "ocr": ObjectContext,
+    "isnet": IntegratedContext,
+    "hmanet": HybridAttention,
     "focal": FocalSelfAttention,
     "local_global": LocalToGlobalAttention,
     "patch_pool": PatchPooling,
