@@ -129,8 +129,9 @@ def attend_maps(query: Tensor, key: Tensor, value: Tensor, *, scale: float = 1.0
         value: what is taken from there.
         scale: of the products; 1 where a paper has none.
     """
-    found = attend(tokens(query), tokens(key), tokens(value), scale=scale)
-    return as_map(found, (query.shape[2], query.shape[3]))
+    found = as_map(attend(tokens(query), tokens(key), tokens(value), scale=scale), (query.shape[2], query.shape[3]))
+    # In the layout of what asked: maps of different layouts are slow to put together.
+    return found.contiguous() if query.is_contiguous() else found
 
 
 def cells(x: Tensor, grid: Size) -> Tensor:

@@ -7,14 +7,14 @@ from torch import nn
 from benchmarks.published.case import Published, classifier
 from blocks.contexts.hmanet import ClassAugmentedAttention
 from blocks.contexts.isnet import ImageLevelContext, SemanticLevelContext
-from blocks.contexts.ocr import ObjectAttention, ObjectContext
+from blocks.contexts.ocr import ObjectAttention, ObjectContextualRepresentations
 from blocks.features import FeatureMap, Shapes
 
 
 def object_head() -> nn.Module:
     """What mmsegmentation has, whose coarse logits come from another head."""
     source = Shapes(size=(512, 512), classes=19, pyramid=(FeatureMap(512, 8),))
-    context = ObjectContext(source, channels=128, keys=64, dropout=0.0)
+    context = ObjectContextualRepresentations(source, channels=128, keys=64, dropout=0.0)
     context.coarse = nn.Identity()
     return context
 

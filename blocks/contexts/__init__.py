@@ -23,7 +23,7 @@ from blocks.contexts.local_global import LocalToGlobalAttention
 from blocks.contexts.non_local import NonLocal
 from blocks.contexts.none import Identity
 from blocks.contexts.ocnet import ObjectContext
-from blocks.contexts.ocr import ObjectContext
+from blocks.contexts.ocr import ObjectContextualRepresentations
 from blocks.contexts.ordnet import OmniRange
 from blocks.contexts.pafem import PyramidAttendedFeatures
 from blocks.contexts.patch_pool import PatchPooling
@@ -58,7 +58,7 @@ CONTEXTS: dict[str, type[nn.Module]] = {
     "dgcnet": DualGraphContext,
     "psa": PolarizedSelfAttention,
     "acf": AttentionalClassFeatures,
-    "ocr": ObjectContext,
+    "ocr": ObjectContextualRepresentations,
     "isnet": IntegratedContext,
     "hmanet": HybridAttention,
     "focal": FocalSelfAttention,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from blocks.attention import as_map, attend, cells, cropped, interleaved, joined, padded, phases, tokens
+from blocks.attention import attend_maps, cells, cropped, interleaved, joined, padded, phases
 from blocks.features import FeatureMap, Features, Shapes, current, replaced
 from blocks.layers import conv_norm_act, size_of
 from blocks.options import Range, When
@@ -112,8 +112,8 @@ class RegionAttention(nn.Module):
         size = grid if self.shuffled else region
         seen = (min(_REPRESENTATION, size[0]), min(_REPRESENTATION, size[1]))
         key, value = (F.adaptive_avg_pool2d(cut(y), seen) for y in (key, value))
-        context = attend(tokens(cut(query)), tokens(key), tokens(value), scale=self.scale)
-        added: Tensor = x + self.up(cropped(join(as_map(context, size)), size_of(x)))
+        context = join(attend_maps(cut(query), key, value, scale=self.scale))
+        added: Tensor = x + self.up(cropped(context, size_of(x)))
         return added
 
 

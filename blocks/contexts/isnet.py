@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from blocks.attention import as_map, attend, tokens
+from blocks.attention import as_map, attend, attend_maps, tokens
 from blocks.contexts.ocr import two_convs
 from blocks.features import FeatureMap, Features, Shapes, current, replaced
 from blocks.layers import conv_norm_act, size_of
@@ -41,9 +41,7 @@ class ImageLevelContext(nn.Module):
         first, second = self.key
         key: Tensor = second(_beside(first, mean, x))
         value = _beside(self.value, mean, x)
-        # Torch's fused attention, whose memory is linear, takes no transposed tensors.
-        query, key, value = (tokens(y).contiguous() for y in (self.query(x), key, value))
-        context = self.up(as_map(attend(query, key, value, scale=self.scale), size_of(x)))
+        context = self.up(attend_maps(self.query(x), key, value, scale=self.scale))
         fused: Tensor = self.fuse(torch.cat([x, context], dim=1))
         return fused
 

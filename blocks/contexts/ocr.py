@@ -7,9 +7,9 @@ from typing import Annotated, ClassVar
 import torch
 from torch import Tensor, nn
 
-from blocks.attention import as_map, attend, tokens
+from blocks.attention import as_map, attend_maps, tokens
 from blocks.features import FeatureMap, Features, Shapes, current, replaced
-from blocks.layers import conv_norm_act, size_of
+from blocks.layers import conv_norm_act
 from blocks.options import Range
 
 
@@ -42,9 +42,7 @@ class ObjectAttention(nn.Module):
         # The softmax runs over the pixels: where is the class, not which class is here.
         objects = coarse.flatten(2).softmax(dim=2) @ tokens(x)
         objects = as_map(objects, (coarse.shape[1], 1))
-        query, key, value = (tokens(y) for y in (self.query(x), self.key(objects), self.value(objects)))
-        # In the layout of the map, with which it is concatenated: mixed ones are slow.
-        context = as_map(attend(query, key, value, scale=self.scale), size_of(x)).contiguous()
+        context = attend_maps(self.query(x), self.key(objects), self.value(objects), scale=self.scale)
         fused: Tensor = self.dropout(self.fuse(torch.cat([self.up(context), x], dim=1)))
         return fused
 
@@ -54,7 +52,7 @@ def two_convs(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(conv_norm_act(inputs, outputs), conv_norm_act(outputs, outputs))
 
 
-class ObjectContext(nn.Module):
+class ObjectContextualRepresentations(nn.Module):
     """Represent each class by the pixels that a coarse segmentation gives it; describe pixels by those they resemble.
 
     Shape:
