@@ -5,7 +5,13 @@ from __future__ import annotations
 from torch import nn
 
 from blocks.aligns.bilinear import Bilinear
+from blocks.aligns.fpn import SemanticFPN
 from blocks.aligns.ifa import ImplicitAlignment
 from blocks.aligns.last import Last
 
-ALIGNS: dict[str, type[nn.Module]] = {"last": Last, "bilinear": Bilinear, "ifa": ImplicitAlignment}
+ALIGNS: dict[str, type[nn.Module]] = {
+    "last": Last,
+    "bilinear": Bilinear,
+    "fpn": SemanticFPN,
+    "ifa": ImplicitAlignment,
+}
