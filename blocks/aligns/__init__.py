@@ -8,10 +8,12 @@ from blocks.aligns.bilinear import Bilinear
 from blocks.aligns.fpn import SemanticFPN
 from blocks.aligns.ifa import ImplicitAlignment
 from blocks.aligns.last import Last
+from blocks.aligns.uper import UnifiedPyramid
 
 ALIGNS: dict[str, type[nn.Module]] = {
     "last": Last,
     "bilinear": Bilinear,
     "fpn": SemanticFPN,
+    "uper": UnifiedPyramid,
     "ifa": ImplicitAlignment,
 }
