@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from blocks.aligns.bilinear import Bilinear
+from blocks.aligns.deeplab_plus import LowLevelSkip
 from blocks.aligns.fpn import SemanticFPN
 from blocks.aligns.ifa import ImplicitAlignment
 from blocks.aligns.last import Last
@@ -15,5 +16,6 @@ ALIGNS: dict[str, type[nn.Module]] = {
     "bilinear": Bilinear,
     "fpn": SemanticFPN,
     "uper": UnifiedPyramid,
+    "deeplab_plus": LowLevelSkip,
     "ifa": ImplicitAlignment,
 }
