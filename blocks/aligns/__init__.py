@@ -6,6 +6,7 @@ from torch import nn
 
 from blocks.aligns.bilinear import Bilinear
 from blocks.aligns.deeplab_plus import LowLevelSkip
+from blocks.aligns.ffm import SpatialContextFusion
 from blocks.aligns.fpn import SemanticFPN
 from blocks.aligns.ifa import ImplicitAlignment
 from blocks.aligns.last import Last
@@ -17,5 +18,6 @@ ALIGNS: dict[str, type[nn.Module]] = {
     "fpn": SemanticFPN,
     "uper": UnifiedPyramid,
     "deeplab_plus": LowLevelSkip,
+    "ffm": SpatialContextFusion,
     "ifa": ImplicitAlignment,
 }

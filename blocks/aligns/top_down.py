@@ -1,16 +1,17 @@
-"""What several aligns do to a whole pyramid: hand deep content down, level by level."""
+"""What several aligns do to a whole pyramid: take its deep end, hand its content down level by level."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Literal
+from typing import Literal, TypeVar
 
 from torch import Tensor
 from torch.nn import functional as F
 
 from blocks.layers import resize, size_of
 
+T = TypeVar("T")
 Resize = Callable[[Tensor, tuple[int, int]], Tensor]
 
 
@@ -35,3 +36,9 @@ def top_down(levels: Sequence[Tensor], to_size: Resize) -> list[Tensor]:
     for level in reversed(levels[:-1]):
         merged.append(level + to_size(merged[-1], size_of(level)))
     return merged[::-1]
+
+
+def deepest(levels: Sequence[T], count: int) -> list[T]:
+    """Return up to `count` of the deepest levels, deep to fine; a pyramid's only level comes twice."""
+    found = list(levels[: -count - 1 : -1])
+    return found if len(found) > 1 else found * 2
