@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from blocks.aligns.bga import BilateralGuidedAlign
 from blocks.aligns.bilinear import Bilinear
 from blocks.aligns.deeplab_plus import LowLevelSkip
 from blocks.aligns.ffm import SpatialContextFusion
@@ -19,5 +20,6 @@ ALIGNS: dict[str, type[nn.Module]] = {
     "uper": UnifiedPyramid,
     "deeplab_plus": LowLevelSkip,
     "ffm": SpatialContextFusion,
+    "bga": BilateralGuidedAlign,
     "ifa": ImplicitAlignment,
 }
