@@ -6,6 +6,7 @@ from torch import nn
 
 from blocks.aligns.bga import BilateralGuidedAlign
 from blocks.aligns.bilinear import Bilinear
+from blocks.aligns.cff import Cascade
 from blocks.aligns.deeplab_plus import LowLevelSkip
 from blocks.aligns.ffm import SpatialContextFusion
 from blocks.aligns.fpn import SemanticFPN
@@ -21,5 +22,6 @@ ALIGNS: dict[str, type[nn.Module]] = {
     "deeplab_plus": LowLevelSkip,
     "ffm": SpatialContextFusion,
     "bga": BilateralGuidedAlign,
+    "cff": Cascade,
     "ifa": ImplicitAlignment,
 }
