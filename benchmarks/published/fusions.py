@@ -7,8 +7,12 @@ from typing import Any
 from torch import Tensor, nn
 
 from benchmarks.published.case import Published
+from blocks.aligns.bga import BilateralAggregation
+from blocks.aligns.cff import Cascade, CascadeFusion
 from blocks.aligns.deeplab_plus import LowLevelSkip
+from blocks.aligns.ffm import AttentionRefinement, FeatureFusion
 from blocks.aligns.fpn import FeaturePyramid, SemanticBranches
+from blocks.aligns.gated import Gate
 from blocks.aligns.uper import UnifiedPyramid
 from blocks.architecture import Component
 from blocks.features import FeatureMap, Features, Shapes
@@ -32,6 +36,12 @@ def logits(module: nn.Module, *levels: Tensor) -> Tensor:
 def listed(module: nn.Module, *levels: Tensor) -> Any:
     """Run a module that takes all levels as one argument."""
     return module(levels)
+
+
+def cascade(module: nn.Module, *levels: Tensor) -> tuple[Tensor, ...]:
+    """Run ICNet's neck: what its auxiliary classifiers read, then the map."""
+    f = module(Features(levels[0], pyramid=levels))
+    return (*f.taps.values(), f.map)
 
 
 def deeplab() -> nn.Module:
@@ -59,4 +69,14 @@ FUSIONS = {
     "sep_aspp_head_mmseg": Published(
         "deeplab_plus", build=deeplab, call=logits, note="the context aspp, this align and a linear head"
     ),
+    "bisenetv1_ffm": Published("ffm", build=lambda: FeatureFusion(256, 256), recorded=lambda: FeatureFusion(64, 64)),
+    "bisenetv1_arm": Published("ffm", build=lambda: AttentionRefinement(512, 128)),
+    "bisenetv2_bga": Published("bga", build=lambda: BilateralAggregation(128, 128, 128, variant="coincheung")),
+    "icnet_cff": Published(
+        "cff",
+        build=lambda: CascadeFusion(256, 256, 128, variant="mmseg"),
+        call=lambda module, coarse, fine: module(coarse, fine)[0],
+    ),
+    "icneck": Published("cff", build=lambda: Cascade(pyramid(64, 256, 256), variant="mmseg"), call=cascade),
+    "gatenet_gate": Published("gated", build=lambda: Gate(1280, (256, 64))),
 }

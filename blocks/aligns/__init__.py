@@ -10,6 +10,7 @@ from blocks.aligns.cff import Cascade
 from blocks.aligns.deeplab_plus import LowLevelSkip
 from blocks.aligns.ffm import SpatialContextFusion
 from blocks.aligns.fpn import SemanticFPN
+from blocks.aligns.gated import GatedPyramid
 from blocks.aligns.ifa import ImplicitAlignment
 from blocks.aligns.last import Last
 from blocks.aligns.uper import UnifiedPyramid
@@ -23,5 +24,6 @@ ALIGNS: dict[str, type[nn.Module]] = {
     "ffm": SpatialContextFusion,
     "bga": BilateralGuidedAlign,
     "cff": Cascade,
+    "gated": GatedPyramid,
     "ifa": ImplicitAlignment,
 }
