@@ -93,9 +93,9 @@ class BilateralGuidedAlign(nn.Module):
         Yu et al., BiSeNet V2, IJCV 2021, sec. 4.3. arXiv:2004.02147
 
     Deviations:
-        Unverified: the authors published no code, and two re-implementations differ. The paper knows branches of stride
-        8 and 32 only: for others the pooled detail is averaged over the ratio of the strides, and what is left over is
-        resized.
+        The authors published no code, and two re-implementations differ from the paper and from each other: see
+        `variant`. The paper knows branches of stride 8 and 32 only: for others the detail is averaged over the ratio of
+        the strides, and what is left over is resized.
     """
 
     version: ClassVar[int] = 1

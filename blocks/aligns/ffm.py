@@ -44,7 +44,7 @@ class FeatureFusion(nn.Module):
 
     def forward(self, spatial: Tensor, context: Tensor) -> Tensor:
         x = self.fuse(torch.cat([spatial, context], dim=1))
-        gated: Tensor = x + x * self.gate(x.mean(dim=(2, 3), keepdim=True))
+        gated: Tensor = x * (1 + self.gate(x.mean(dim=(2, 3), keepdim=True)))
         return gated
 
 
