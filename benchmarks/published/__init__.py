@@ -7,10 +7,11 @@ facts that does not belong to this repository: see `benchmarks/blocks.py`.
 from __future__ import annotations
 
 from benchmarks.published.case import Published
+from benchmarks.published.encoders import ENCODERS
 from benchmarks.published.pyramids import PYRAMIDS
 from benchmarks.published.rectangles import RECTANGLES
 
-PUBLISHED: dict[str, Published] = PYRAMIDS | RECTANGLES
+PUBLISHED: dict[str, Published] = PYRAMIDS | RECTANGLES | ENCODERS
 """By the name of the published module in the reference facts."""
 
 __all__ = ["PUBLISHED", "Published"]

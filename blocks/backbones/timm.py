@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from blocks.backbones.normalise import per_channel
 from blocks.errors import BlockError, law, nearest
 from blocks.features import FeatureMap, Features, Shapes
 from blocks.options import Check, Range
@@ -79,8 +80,8 @@ class Timm(nn.Module):
         self.nhwc = str(getattr(self.model, "output_fmt", "NCHW")).endswith("NHWC")
         self.size = source.size
         statistics = cast(dict[str, Any], self.model.pretrained_cfg)
-        self.register_buffer("mean", _per_channel(statistics["mean"], channels), persistent=False)
-        self.register_buffer("std", _per_channel(statistics["std"], channels), persistent=False)
+        self.register_buffer("mean", per_channel(statistics["mean"], channels), persistent=False)
+        self.register_buffer("std", per_channel(statistics["std"], channels), persistent=False)
         self.out = source._replace(pyramid=self.plan.pyramid)
 
     def forward(self, f: Features) -> Features:
@@ -167,13 +168,6 @@ def _create(
 def _cannot(model: str, given: Mapping[str, object], error: Exception) -> BlockError:
     got = {"model": model, **given, "reason": " ".join(str(error).split()) or type(error).__name__}
     return BlockError(law("The backbone timm", "a model that serves as asked", got, "Choose another model or options"))
-
-
-def _per_channel(statistics: tuple[float, ...], channels: int) -> Tensor:
-    """Fit the statistics of an RGB image to 1, 3 or 4 channels."""
-    average = sum(statistics) / len(statistics)
-    values = [average] if channels == 1 else [*statistics, average][:channels]
-    return torch.tensor(values).view(1, channels, 1, 1)
 
 
 @functools.cache
