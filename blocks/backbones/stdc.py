@@ -8,16 +8,14 @@ from typing import Annotated, ClassVar
 import torch
 from torch import Tensor, nn
 
-from blocks.backbones.context_path import ContextPath
 from blocks.backbones.initialise import initialise
 from blocks.backbones.normalise import Normalise
 from blocks.features import FeatureMap, Features, Shapes
-from blocks.layers import conv_norm_act, size_of
-from blocks.options import Range, When
+from blocks.layers import conv_norm_act
+from blocks.options import Range
 
 WIDTHS = (32, 64, 256, 512, 1024)  # at strides 2, 4, 8, 16, 32
-_CONTEXT = 128
-_DETAIL = 2  # the map at stride 8
+_DETAIL = 2  # the place of the map at stride 8
 
 
 class DenseConcatenation(nn.Module):
@@ -79,6 +77,7 @@ class ShortTermDense(nn.Module):
             stage = [DenseConcatenation(before, after, blocks=blocks, stride=2)]
             stage += [DenseConcatenation(after, after, blocks=blocks) for _ in range(depth - 1)]
             self.stages.append(nn.Sequential(*stage))
+        initialise(self)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         maps = []
@@ -88,59 +87,34 @@ class ShortTermDense(nn.Module):
         return tuple(maps)
 
 
-class _Encoder(nn.Module):
-    """What both networks share: the image normalised, the levels chosen, the context path walked."""
+def _declared(source: Shapes, levels: int) -> Shapes:
+    maps = [FeatureMap(width, 2 ** (place + 1)) for place, width in enumerate(WIDTHS)]
+    return source._replace(pyramid=tuple(maps[-levels:]), taps={**source.taps, "detail": maps[_DETAIL]})
 
-    def __init__(
-        self, source: Shapes, depths: tuple[int, int, int], *, blocks: int, levels: int, context_path: bool
-    ) -> None:
-        super().__init__()
-        self.levels = levels
-        self.normalise = Normalise(source.image_channels)
-        self.network = ShortTermDense(source.image_channels, depths, blocks=blocks)
-        self.path = ContextPath(WIDTHS[-2:], _CONTEXT, align_corners=None) if context_path else None
-        initialise(self)
-        maps = [FeatureMap(width, 2 ** (place + 1)) for place, width in enumerate(WIDTHS)]
-        taps = {**source.taps, "detail": maps[_DETAIL]}
-        pyramid = tuple(maps[-levels:])
-        if context_path:
-            pyramid = (maps[_DETAIL], FeatureMap(_CONTEXT, 8))
-            taps["context"] = FeatureMap(_CONTEXT, 16)
-        self.out = source._replace(pyramid=pyramid, taps=taps)
 
-    def forward(self, f: Features) -> Features:
-        maps = self.network(self.normalise(f.image))
-        taps = {**f.taps, "detail": maps[_DETAIL]}
-        if self.path is None:
-            return f._replace(pyramid=maps[-self.levels :], taps=taps)
-        context, taps["context"] = self.path(maps[-2:], size_of(maps[_DETAIL]))
-        return f._replace(pyramid=(maps[_DETAIL], context), taps=taps)
+def _handed(f: Features, maps: tuple[Tensor, ...], levels: int) -> Features:
+    return f._replace(pyramid=maps[-levels:], taps={**f.taps, "detail": maps[_DETAIL]})
 
 
 class Stdc1(nn.Module):
-    """STDC1: a small encoder whose modules concatenate ever narrower convolutions, 2, 2 and 2 of them.
+    """STDC1: a small encoder whose modules concatenate ever narrower convolutions, two modules to a stage.
 
     Shape:
         input:  image (N, image_channels, H, W), values in [0, 1]
-        output: pyramid of the deepest `levels` of 32, 64, 256, 512 and 1024 channels at strides 2 to 32; or, with
-            `context_path`, 256 channels and 128 channels at stride 8
-        taps:   `detail`, the map at stride 8, for detail guidance; with `context_path` also `context`, the 128 channels
-            at stride 16, for an auxiliary classifier
+        output: pyramid of the deepest `levels` of 5: 32, 64, 256, 512 and 1024 channels at strides 2 to 32
+        taps:   `detail`, the map at stride 8, which detail guidance supervises
 
     Args:
         source: what the network knows about the image.
-        levels: how many of the deepest maps to hand on. [count]
+        levels: how many of the deepest maps to hand on; STDC-Seg fuses 3. [count]
         blocks: convolutions that one module concatenates. [count]
-        context_path: hand on what STDC-Seg fuses, the map at stride 8 and BiSeNet's context path from strides 32 and
-            16 up to 8; the align `ffm` does the rest.
 
     Source:
-        Fan et al., Rethinking BiSeNet For Real-time Semantic Segmentation, CVPR 2021, sec. 3. arXiv:2104.13188
+        Fan et al., Rethinking BiSeNet For Real-time Semantic Segmentation, CVPR 2021, sec. 3.1. arXiv:2104.13188
 
     Deviations:
-        No pretrained weights. The head for ImageNet is left out, and so is what only training needs: the detail head on
-        the map at stride 8 and the auxiliary classifiers. Global averages train at batch 1, where the authors'
-        normalisation fails: it then uses its running statistics.
+        No pretrained weights. The layers that only ImageNet needs are left out, and so is what only training needs: the
+        detail head and the auxiliary classifiers. STDC-Seg's way up from here is the align `ffm`.
     """
 
     version: ClassVar[int] = 1
@@ -149,17 +123,17 @@ class Stdc1(nn.Module):
         self,
         source: Shapes,
         *,
-        levels: Annotated[int, Range(1, 5), When("context_path", False)] = 4,
+        levels: Annotated[int, Range(1, 5)] = 4,
         blocks: Annotated[int, Range(2, 6)] = 4,
-        context_path: bool = False,
     ) -> None:
         super().__init__()
-        self.encoder = _Encoder(source, (2, 2, 2), blocks=blocks, levels=levels, context_path=context_path)
-        self.out = self.encoder.out
+        self.levels = levels
+        self.normalise = Normalise(source.image_channels)
+        self.network = ShortTermDense(source.image_channels, (2, 2, 2), blocks=blocks)
+        self.out = _declared(source, levels)
 
     def forward(self, f: Features) -> Features:
-        encoded: Features = self.encoder(f)
-        return encoded
+        return _handed(f, self.network(self.normalise(f.image)), self.levels)
 
 
 class Stdc2(nn.Module):
@@ -171,13 +145,11 @@ class Stdc2(nn.Module):
 
     Args:
         source: what the network knows about the image.
-        levels: how many of the deepest maps to hand on. [count]
+        levels: how many of the deepest maps to hand on; STDC-Seg fuses 3. [count]
         blocks: convolutions that one module concatenates. [count]
-        context_path: hand on what STDC-Seg fuses, the map at stride 8 and BiSeNet's context path from strides 32 and
-            16 up to 8; the align `ffm` does the rest.
 
     Source:
-        Fan et al., Rethinking BiSeNet For Real-time Semantic Segmentation, CVPR 2021, sec. 3. arXiv:2104.13188
+        Fan et al., Rethinking BiSeNet For Real-time Semantic Segmentation, CVPR 2021, sec. 3.1. arXiv:2104.13188
 
     Deviations:
         As those of `Stdc1`.
@@ -189,14 +161,14 @@ class Stdc2(nn.Module):
         self,
         source: Shapes,
         *,
-        levels: Annotated[int, Range(1, 5), When("context_path", False)] = 4,
+        levels: Annotated[int, Range(1, 5)] = 4,
         blocks: Annotated[int, Range(2, 6)] = 4,
-        context_path: bool = False,
     ) -> None:
         super().__init__()
-        self.encoder = _Encoder(source, (4, 5, 3), blocks=blocks, levels=levels, context_path=context_path)
-        self.out = self.encoder.out
+        self.levels = levels
+        self.normalise = Normalise(source.image_channels)
+        self.network = ShortTermDense(source.image_channels, (4, 5, 3), blocks=blocks)
+        self.out = _declared(source, levels)
 
     def forward(self, f: Features) -> Features:
-        encoded: Features = self.encoder(f)
-        return encoded
+        return _handed(f, self.network(self.normalise(f.image)), self.levels)

@@ -63,14 +63,14 @@ class Timm(nn.Module):
         self,
         source: Shapes,
         *,
-        model: Annotated[str, Check(_check_name)] = "resnet18",
+        model: Annotated[str, Check(check_name)] = "resnet18",
         output_stride: Literal[0, 8, 16, 32] = 0,
         levels: Annotated[int, Range(0, 6)] = 0,
         pretrained: bool = False,
         drop_path: Annotated[float, Range(0.0, 0.9)] = 0.0,
     ) -> None:
         super().__init__()
-        _check_name(model)
+        check_name(model)
         channels = source.image_channels
         self.plan = _plan(model, output_stride, levels, channels, source.size)
         # Weights have no place on the meta device, where networks are only costed.
@@ -109,7 +109,7 @@ class Timm(nn.Module):
             BlockError: there are none, or they cannot be reached.
         """
         if options.get("pretrained"):
-            _check_name(options["model"])
+            check_name(options["model"])
             _download(options["model"])
 
 
@@ -123,7 +123,7 @@ class _Plan:
     size: tuple[int, int] | None  # what a model of fixed size is built for
 
 
-def _check_name(model: str) -> None:
+def check_name(model: str) -> None:
     # `hf-hub:` and `local-dir:` names are refused here too: a space file must not name files to load.
     name, _, tag = model.partition(".")
     if not timm.is_model(name):
