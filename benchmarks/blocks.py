@@ -133,7 +133,7 @@ class Called(nn.Module):
 
 def recorded_error(name: str, case: Published, folder: Path) -> float | None:
     """The largest relative difference from the recorded outputs, or None where nothing is recorded."""
-    file = folder / "golden" / f"{name}.safetensors"
+    file = folder / "golden" / f"{case.file or name}.safetensors"
     if case.recorded is None or not file.exists():
         return None
     spec = importlib.util.spec_from_file_location("compare", folder / "compare.py")

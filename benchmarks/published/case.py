@@ -16,7 +16,8 @@ class Published:
     Args:
         component: the name in our catalogue.
         build: makes ours with the arguments, and for the inputs, that the reference facts state.
-        recorded: makes ours for the recorded case of the same name, where one is known.
+        recorded: makes ours for the recorded case, where one is known.
+        file: name of the recorded case, where it is not that of the published module.
         call: calls a module with the recorded or stated inputs where its forward differs from the published one.
         params_elsewhere: parameters of the published module that another slot holds here. [count]
         params_added: parameters that only ours has; say why in `note`. [count]
@@ -26,6 +27,7 @@ class Published:
     component: str
     build: Callable[[], nn.Module]
     recorded: Callable[[], nn.Module] | None = None
+    file: str = ""
     call: Callable[..., Any] | None = None
     params_elsewhere: int = 0
     params_added: int = 0

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from blocks.backbones.normalise import per_channel
 from blocks.errors import BlockError, law, nearest
 from blocks.features import FeatureMap, Features, Shapes
 from blocks.options import Check, Range
@@ -62,14 +63,14 @@ class Timm(nn.Module):
         self,
         source: Shapes,
         *,
-        model: Annotated[str, Check(_check_name)] = "resnet18",
+        model: Annotated[str, Check(check_name)] = "resnet18",
         output_stride: Literal[0, 8, 16, 32] = 0,
         levels: Annotated[int, Range(0, 6)] = 0,
         pretrained: bool = False,
         drop_path: Annotated[float, Range(0.0, 0.9)] = 0.0,
     ) -> None:
         super().__init__()
-        _check_name(model)
+        check_name(model)
         channels = source.image_channels
         self.plan = _plan(model, output_stride, levels, channels, source.size)
         # Weights have no place on the meta device, where networks are only costed.
@@ -79,8 +80,8 @@ class Timm(nn.Module):
         self.nhwc = str(getattr(self.model, "output_fmt", "NCHW")).endswith("NHWC")
         self.size = source.size
         statistics = cast(dict[str, Any], self.model.pretrained_cfg)
-        self.register_buffer("mean", _per_channel(statistics["mean"], channels), persistent=False)
-        self.register_buffer("std", _per_channel(statistics["std"], channels), persistent=False)
+        self.register_buffer("mean", per_channel(statistics["mean"], channels), persistent=False)
+        self.register_buffer("std", per_channel(statistics["std"], channels), persistent=False)
         self.out = source._replace(pyramid=self.plan.pyramid)
 
     def forward(self, f: Features) -> Features:
@@ -108,7 +109,7 @@ class Timm(nn.Module):
             BlockError: there are none, or they cannot be reached.
         """
         if options.get("pretrained"):
-            _check_name(options["model"])
+            check_name(options["model"])
             _download(options["model"])
 
 
@@ -122,7 +123,7 @@ class _Plan:
     size: tuple[int, int] | None  # what a model of fixed size is built for
 
 
-def _check_name(model: str) -> None:
+def check_name(model: str) -> None:
     # `hf-hub:` and `local-dir:` names are refused here too: a space file must not name files to load.
     name, _, tag = model.partition(".")
     if not timm.is_model(name):
@@ -167,13 +168,6 @@ def _create(
 def _cannot(model: str, given: Mapping[str, object], error: Exception) -> BlockError:
     got = {"model": model, **given, "reason": " ".join(str(error).split()) or type(error).__name__}
     return BlockError(law("The backbone timm", "a model that serves as asked", got, "Choose another model or options"))
-
-
-def _per_channel(statistics: tuple[float, ...], channels: int) -> Tensor:
-    """Fit the statistics of an RGB image to 1, 3 or 4 channels."""
-    average = sum(statistics) / len(statistics)
-    values = [average] if channels == 1 else [*statistics, average][:channels]
-    return torch.tensor(values).view(1, channels, 1, 1)
 
 
 @functools.cache

@@ -48,6 +48,11 @@ def learn(case, stage: nn.Module, f: Features) -> None:
         assert parameter.grad.isfinite().all(), f"{name} has a gradient that is not finite"
 
 
+def agree(ours: Tensor, theirs: Tensor) -> None:
+    """Equal but for rounding, which grows with the largest number of a map: deep encoders have some of 20 untrained."""
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5 * max(1.0, theirs.abs().max().item()))
+
+
 def test_it_gives_what_it_declares(case):
     declares(case, case.sizes)
 
@@ -100,7 +105,7 @@ def test_an_image_does_not_see_its_batch(case):
     stage, f = case.build(size).eval(), case.features(size, batch=3)
     alone = Features(f.image[1:2], tuple(m[1:2] for m in f.pyramid), map=None if f.map is None else f.map[1:2])
     for together, apart in zip(case.written(stage(f)), case.written(stage(alone)), strict=True):
-        torch.testing.assert_close(together[1:2], apart, rtol=1e-4, atol=1e-5)
+        agree(together[1:2], apart)
 
 
 def test_one_seed_gives_one_network(case):
@@ -142,7 +147,7 @@ def test_it_runs_in_channels_last(first):
     image, map = (x if x is None else x.contiguous(memory_format=last) for x in (f.image, f.map))
     given = first.written(stage.to(memory_format=last)(Features(image, pyramid, map=map)))
     for ours, theirs in zip(given, exact, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+        agree(ours, theirs)
 
 
 @pytest.mark.slow
@@ -151,7 +156,7 @@ def test_it_exports(case):
     module.eval()
     exported = torch.export.export(module, inputs).module()
     for ours, theirs in zip(module(*inputs), exported(*inputs), strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+        agree(ours, theirs)
 
 
 @pytest.mark.slow
@@ -161,7 +166,7 @@ def test_it_compiles_whole(first):
     torch.compiler.reset()
     compiled = torch.compile(module, backend="aot_eager", fullgraph=True)
     for ours, theirs in zip(module(*inputs), compiled(*inputs), strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+        agree(ours, theirs)
 
 
 def test_its_value_survives_json(case):

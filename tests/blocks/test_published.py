@@ -25,7 +25,7 @@ def test_it_gives_the_recorded_numbers(name):
     compare = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(compare)
     case = PUBLISHED[name]
-    result = compare.compare(REFERENCE / "golden" / f"{name}.safetensors", case.recorded(), case.call)
+    result = compare.compare(REFERENCE / "golden" / f"{case.file or name}.safetensors", case.recorded(), case.call)
     assert result["ok"], result
 
 
