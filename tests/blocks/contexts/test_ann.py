@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from blocks.contexts.ann import AsymmetricBlock, AsymmetricNonLocal
-from blocks.features import FeatureMap, Features, Shapes
+from blocks.features import FeatureMap, Features, Shapes, current
 
 LEVELS = (FeatureMap(8, 8), FeatureMap(12, 16), FeatureMap(16, 32))
 
@@ -85,10 +85,11 @@ def test_it_reads_the_level_before_the_last_only_to_fuse(fusion, slot):
     assert [moved(level) for level in range(3)] == [False, fusion, slot == "context"]
 
 
-def test_a_single_level_is_fused_with_averages_of_itself():
-    source = Shapes(size=(64, 96), classes=5, pyramid=LEVELS[-1:])
+@pytest.mark.parametrize("map", [None, FeatureMap(10, 4)], ids=["context", "refine"])
+def test_beside_a_single_level_the_map_is_fused_with_averages_of_itself(map):
+    source = Shapes(size=(64, 96), classes=5, pyramid=LEVELS[-1:], map=map)
     stage = awake(AsymmetricNonLocal(source, channels=8))
-    x = torch.randn(1, 16, 2, 3)
-    (given,) = stage(Features(torch.randn(1, 3, 64, 96), pyramid=(x,))).pyramid
+    level, x = torch.randn(1, 16, 2, 3), torch.randn(1, current(source).channels, 5, 7)
+    f = Features(torch.randn(1, 3, 64, 96), pyramid=(x if map is None else level,), map=None if map is None else x)
     blocks = stage.blocks
-    torch.testing.assert_close(given, blocks.pyramid(blocks.narrow(blocks.fusion(x, x))))
+    torch.testing.assert_close(current(stage(f)), blocks.pyramid(blocks.narrow(blocks.fusion(x, x))))
