@@ -37,8 +37,3 @@ class Published:
 def classifier(channels: int, classes: int = 19) -> int:
     """Parameters of a linear classifier, of the 19 classes of Cityscapes unless said. [count]"""
     return channels * classes + classes
-
-
-def separable(inputs: int, outputs: int) -> int:
-    """Parameters of a separable 3x3 convolution with normalisation after both parts. [count]"""
-    return 9 * inputs + 2 * inputs + inputs * outputs + 2 * outputs
