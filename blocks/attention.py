@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-from typing import TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
 _MOST_LOGITS = 2**22  # at a time: 16 MiB in float32, which stay near the processor
+_MOST_ON_DEVICE = 2**26  # where small portions would leave a GPU waiting for the next
 
 Size = tuple[int, int]
-T = TypeVar("T")
 
 
 def tokens(x: Tensor) -> Tensor:
@@ -64,7 +61,19 @@ def attend(query: Tensor, key: Tensor, value: Tensor, *, scale: float, bias: Ten
     """
     if query.shape[-1] == value.shape[-1] or bias is not None:
         return _fused(query, key, value, scale, bias)
-    return torch.cat(in_portions(_weighed, query, key, value, scale=scale), dim=-2)
+    portion = portion_of(query, key)
+    # Where memory costs nothing (the meta device) portions would only be slow, and tracers plan memory for themselves.
+    if portion >= query.shape[-2] or query.is_meta or torch.compiler.is_compiling():
+        return _weights(query, key, scale) @ value
+    flat = (x.reshape(-1, *x.shape[-2:]) for x in (query, key, value))
+    found: Tensor = _Portions.apply(*flat, scale, portion)
+    return found.reshape(*query.shape[:-1], -1)
+
+
+def portion_of(query: Tensor, key: Tensor) -> int:
+    """How many of the queries (..., L, K) meet all keys (..., M, K) at a time, lest their matrix grow. [count]"""
+    most = _MOST_LOGITS if query.device.type == "cpu" else _MOST_ON_DEVICE
+    return min(query.shape[-2], max(16, most // key.shape[:-1].numel()))
 
 
 def _fused(query: Tensor, key: Tensor, value: Tensor, scale: float, bias: Tensor | None) -> Tensor:
@@ -78,40 +87,34 @@ def _fused(query: Tensor, key: Tensor, value: Tensor, scale: float, bias: Tensor
     return found.reshape(*lead, *found.shape[-2:])
 
 
-def in_portions(
-    function: Callable[[Tensor, Tensor, Tensor, float], T], query: Tensor, key: Tensor, value: Tensor, *, scale: float
-) -> list[T]:
-    """Call a function of the whole matrix of weights for a few queries at a time; its results, in order.
-
-    The matrix of a portion is not kept for the gradient, which computes it again.
-
-    Shape:
-        query: (..., L, K)
-        key:   (..., M, K)
-        value: (..., M, V)
-
-    Args:
-        function: what is called with (..., portion, K) of the queries, and the rest.
-        query: who looks.
-        key: what is looked at.
-        value: what is taken from there.
-        scale: handed to the function.
-    """
-    length = query.shape[-2]
-    portion = max(16, _MOST_LOGITS // key.shape[:-1].numel())
-    # On the meta device, where memory costs nothing, portions would only be slow to count.
-    if portion >= length or query.is_meta:
-        return [function(query, key, value, scale)]
-    parts = torch.split(query, portion, dim=-2)
-    # A tracer plans memory for itself.
-    if not torch.is_grad_enabled() or torch.compiler.is_compiling():
-        return [function(part, key, value, scale) for part in parts]
-    again = partial(checkpoint, function, use_reentrant=False, preserve_rng_state=False)
-    return [again(part, key, value, scale) for part in parts]
+def _weights(query: Tensor, key: Tensor, scale: float) -> Tensor:
+    return (query * scale @ key.transpose(-2, -1)).softmax(dim=-1)
 
 
-def _weighed(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
-    return (query * scale @ key.transpose(-2, -1)).softmax(dim=-1) @ value
+class _Portions(torch.autograd.Function):
+    """Attention of a portion of the queries at a time; the gradient computes their weights again, and nothing else."""
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, scale: float, portion: int) -> Tensor:  # noqa: PLR0917 - torch hands them over by place
+        ctx.save_for_backward(query, key, value)
+        ctx.scale, ctx.portion = scale, portion
+        with torch.autocast(query.device.type, enabled=False):
+            parts = torch.split(query, portion, dim=1)
+            return torch.cat([_weights(part, key, scale) @ value for part in parts], dim=1)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        query, key, value = ctx.saved_tensors
+        of_query, of_key, of_value = [], torch.zeros_like(key), torch.zeros_like(value)
+        both = (torch.split(x, ctx.portion, dim=1) for x in (query, gradients[0]))
+        for part, gradient in zip(*both, strict=True):
+            weights = _weights(part, key, ctx.scale)
+            of_value.baddbmm_(weights.transpose(1, 2), gradient)
+            of_weights = gradient @ value.transpose(1, 2)
+            of_logits = torch.ops.aten._softmax_backward_data(of_weights, weights, -1, weights.dtype)
+            of_query.append(of_logits @ key * ctx.scale)
+            of_key.baddbmm_(of_logits.transpose(1, 2), part, alpha=ctx.scale)
+        return torch.cat(of_query, dim=1), of_key, of_value, None, None
 
 
 def attend_maps(query: Tensor, key: Tensor, value: Tensor, *, scale: float = 1.0) -> Tensor:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-from blocks.attention import as_map, attend_maps, in_portions, tokens
+from blocks.attention import as_map, attend_maps, portion_of, tokens
 from blocks.features import FeatureMap
 from blocks.layers import conv_norm_act, size_of
 from blocks.options import Range
@@ -18,7 +20,7 @@ def attend_and_count(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor,
     """Average the values, weighed by softmax(query . key) over the keys, and add up what each key received.
 
     What is received are the columns of the matrix of weights, so that no fused attention can tell it. Memory still
-    grows with L + M: queries are taken in portions.
+    grows with L + M: queries are taken in portions, whose weights are computed again for the gradient.
 
     Shape:
         query: (N, L, K)
@@ -26,12 +28,18 @@ def attend_and_count(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor,
         value: (N, M, V)
         output: (N, L, V); (N, M), whose mean is L / M
     """
-    found, received = zip(*in_portions(_weighed, query, key, value, scale=1.0), strict=True)
+    # As in `attend`: the meta device and tracers need no portions.
+    if query.is_meta or torch.compiler.is_compiling():
+        return _weighed(query, key, value)
+    parts = torch.split(query, portion_of(query, key), dim=1)
+    again = partial(checkpoint, _weighed, use_reentrant=False, preserve_rng_state=False)
+    run = again if torch.is_grad_enabled() and len(parts) > 1 else _weighed
+    found, received = zip(*(run(part, key, value) for part in parts), strict=True)
     return torch.cat(found, dim=1), torch.stack(received).sum(dim=0)
 
 
-def _weighed(query: Tensor, key: Tensor, value: Tensor, scale: float) -> tuple[Tensor, Tensor]:
-    weights = (query * scale @ key.transpose(1, 2)).softmax(dim=-1)
+def _weighed(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+    weights = (query @ key.transpose(1, 2)).softmax(dim=-1)
     return weights @ value, weights.sum(dim=1, dtype=torch.float32)
 
 

@@ -126,9 +126,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     `case` is every choice of every stage, `first` each stage with nothing turned, both narrow; `plain` is each stage at
     its very defaults; `loss` every choice of every loss.
     """
-    # Refine is the contexts again, on another map: that they fit there is seen fast, the rest when there is time.
-    again = () if "declares" in metafunc.function.__name__ else (pytest.mark.slow,)
+    # That refine, which is the contexts again on another map, and turned options fit is seen fast; the rest when there
+    # is time.
+    fast = {"declares", "recorded"} & set(metafunc.function.__name__.split("_"))
+    usual = {*FIRSTS, *DEFAULTS, *LOSSES}
     for name, cases in (("case", CASES), ("first", FIRSTS), ("plain", DEFAULTS), ("loss", LOSSES)):
         if name in metafunc.fixturenames:
-            given = [pytest.param(each, id=str(each), marks=again if each.slot == "refine" else ()) for each in cases]
-            metafunc.parametrize(name, given)
+            later = [not fast and (each.slot == "refine" or each not in usual) for each in cases]
+            given = zip(cases, later, strict=True)
+            metafunc.parametrize(
+                name, [pytest.param(c, id=str(c), marks=[pytest.mark.slow] * slow) for c, slow in given]
+            )

@@ -87,3 +87,15 @@ def test_padding_comes_off_again(centred):
     assert wide[0, 0, 0].any() != centred
     assert torch.equal(cropped(wide, (5, 7), centred=centred), x)
     assert padded(wide, (4, 8)) is wide
+
+
+def test_portions_keep_the_type_under_autocast(monkeypatch):
+    monkeypatch.setattr(attention, "_MOST_LOGITS", 1000)
+    query, key, taken = (x.bfloat16().detach().requires_grad_() for x in operands(100, 70, 4, 6))
+    with torch.autocast("cpu", torch.bfloat16):
+        given = attend(query, key, taken, scale=0.3)
+    given.float().square().sum().backward()
+    expected = (query.float() @ key.float().transpose(1, 2) * 0.3).softmax(dim=-1) @ taken.float()
+    assert given.dtype == torch.bfloat16
+    torch.testing.assert_close(given.float(), expected, rtol=0.02, atol=0.02)
+    assert all(x.grad is not None and x.grad.isfinite().all() for x in (query, key, taken))
