@@ -9,13 +9,16 @@ from __future__ import annotations
 from benchmarks.published.atrous import ATROUS
 from benchmarks.published.case import Published
 from benchmarks.published.dense import DENSE
+from benchmarks.published.fusions import FUSIONS
 from benchmarks.published.pyramids import PYRAMIDS
 from benchmarks.published.rectangles import RECTANGLES
 from benchmarks.published.sparse import SPARSE
 from benchmarks.published.structures import STRUCTURES
 from benchmarks.published.windows import WINDOWS
 
-PUBLISHED: dict[str, Published] = ATROUS | DENSE | PYRAMIDS | RECTANGLES | SPARSE | STRUCTURES | WINDOWS
+PUBLISHED: dict[str, Published] = (
+    ATROUS | DENSE | FUSIONS | PYRAMIDS | RECTANGLES | SPARSE | STRUCTURES | WINDOWS
+)
 """By the name of the published module in the reference facts."""
 
 __all__ = ["PUBLISHED", "Published"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from benchmarks.published.case import Published, classifier, separable
+from benchmarks.published.case import Published, classifier
 from blocks.aligns.ifa import ImplicitAlignment
 from blocks.contexts.aspp import AtrousPyramid
 from blocks.contexts.ppm import PyramidBranches, PyramidPooling
@@ -40,13 +40,6 @@ PYRAMIDS = {
         "aspp",
         build=lambda: AtrousPyramid(DEEP, channels=128, rates=RATES, fuse_kernel=3),
         params_elsewhere=classifier(128),
-    ),
-    "sep_aspp_head_mmseg": Published(
-        "aspp",
-        build=lambda: AtrousPyramid(DEEP, channels=128, rates=RATES, fuse_kernel=3, separable=True),
-        call=lambda module, low, x: module(x),
-        params_elsewhere=classifier(128) + (256 * 48 + 2 * 48) + separable(128 + 48, 128) + separable(128, 128),
-        note="the published head adds low-level features, which is an align here",
     ),
     "psa_p": Published(
         "psa",

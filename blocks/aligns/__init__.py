@@ -4,8 +4,26 @@ from __future__ import annotations
 
 from torch import nn
 
+from blocks.aligns.bga import BilateralGuidedAlign
 from blocks.aligns.bilinear import Bilinear
+from blocks.aligns.cff import Cascade
+from blocks.aligns.deeplab_plus import LowLevelSkip
+from blocks.aligns.ffm import SpatialContextFusion
+from blocks.aligns.fpn import SemanticFPN
+from blocks.aligns.gated import GatedPyramid
 from blocks.aligns.ifa import ImplicitAlignment
 from blocks.aligns.last import Last
+from blocks.aligns.uper import UnifiedPyramid
 
-ALIGNS: dict[str, type[nn.Module]] = {"last": Last, "bilinear": Bilinear, "ifa": ImplicitAlignment}
+ALIGNS: dict[str, type[nn.Module]] = {
+    "last": Last,
+    "bilinear": Bilinear,
+    "fpn": SemanticFPN,
+    "uper": UnifiedPyramid,
+    "deeplab_plus": LowLevelSkip,
+    "ffm": SpatialContextFusion,
+    "bga": BilateralGuidedAlign,
+    "cff": Cascade,
+    "gated": GatedPyramid,
+    "ifa": ImplicitAlignment,
+}

@@ -1,4 +1,4 @@
-"""Bring every level to the finest one bilinearly, by sum (FPN) or concatenation (SegFormer)."""
+"""Bring every level to the finest one bilinearly, by sum (FPN) or concatenation (SegFormer, HRNetV2)."""
 
 from __future__ import annotations
 
@@ -7,31 +7,37 @@ from typing import Annotated, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from blocks.aligns.top_down import resizing, top_down
 from blocks.features import FeatureMap, Features, Shapes
-from blocks.layers import conv_norm_act, resize, size_of
-from blocks.options import Range
+from blocks.layers import conv_norm_act, size_of
+from blocks.options import Range, When
 
 
 class Bilinear(nn.Module):
-    """Project every level to one width, resize to the finest one, merge.
+    """Resize every level to the finest one and merge.
 
     Shape:
         pyramid: (N, C_i, H_i, W_i), fine to coarse, any H_i, W_i >= 1
-        map:     (N, channels, H_0, W_0)
+        map:     (N, channels, H_0, W_0); of `stack` (N, sum of C_i, H_0, W_0)
 
     Args:
         source: what the pyramid holds.
-        mode: `sum` adds each level to the next finer one, from the top down, and smooths the finest with a 3x3
-            convolution; `concat` resizes all to the finest and fuses them with a 1x1 convolution.
-        channels: width of the lateral projections and of the map. [count]
+        mode: `sum` projects each level to one width, adds it to the next finer one, from the top down, and smooths the
+            finest with a 3x3 convolution; `concat` projects all, resizes them to the finest and fuses them with a 1x1
+            convolution; `stack` resizes and concatenates the levels as they come.
+        channels: width of the projections and of the map. [count]
+        fuse: a 1x1 convolution with normalisation and ReLU behind the stacked levels, which keeps their width; methods
+            that begin with a convolution of their own (OCR) read them without.
 
     Source:
         Lin et al., Feature Pyramid Networks for Object Detection, CVPR 2017, sec. 3. arXiv:1612.03144 (`sum`)
         Xie et al., SegFormer, NeurIPS 2021, sec. 3.2. arXiv:2105.15203 (`concat`)
+        Wang et al., Deep High-Resolution Representation Learning, TPAMI 2020, sec. 3.2. arXiv:1908.07919 (`stack`)
 
     Deviations:
         `sum` resizes bilinearly, where the paper takes the nearest pixel; only the finest level is smoothed, as the
-        others are not read, and batch normalisation and ReLU follow.
+        others are not read, and batch normalisation and ReLU follow. The convolution behind `stack` has no bias before
+        its normalisation (mmsegmentation); the authors' has one.
     """
 
     version: ClassVar[int] = 1
@@ -40,28 +46,30 @@ class Bilinear(nn.Module):
         self,
         source: Shapes,
         *,
-        mode: Literal["sum", "concat"] = "sum",
-        channels: Annotated[int, Range(8, 1024)] = 128,
+        mode: Literal["sum", "concat", "stack"] = "sum",
+        channels: Annotated[int, Range(8, 1024), When("mode", "sum", "concat")] = 128,
+        fuse: Annotated[bool, When("mode", "stack")] = True,
     ) -> None:
         super().__init__()
         self.mode = mode
-        self.align_corners = source.align_corners
-        self.laterals = nn.ModuleList(nn.Conv2d(level.channels, channels, 1) for level in source.pyramid)
+        self.to_size = resizing("bilinear", source.align_corners)
+        given = [level.channels for level in source.pyramid]
+        self.laterals = nn.ModuleList(nn.Identity() if mode == "stack" else nn.Conv2d(c, channels, 1) for c in given)
+        self.fuse: nn.Module
         if mode == "sum":
             self.fuse = conv_norm_act(channels, channels, 3)
+        elif mode == "concat":
+            self.fuse = conv_norm_act(len(given) * channels, channels)
         else:
-            self.fuse = conv_norm_act(len(source.pyramid) * channels, channels)
+            channels = sum(given)
+            self.fuse = conv_norm_act(channels, channels) if fuse else nn.Identity()
         self.out = source._replace(map=FeatureMap(channels, source.pyramid[0].stride))
 
     def forward(self, f: Features) -> Features:
         levels = [lateral(level) for lateral, level in zip(self.laterals, f.pyramid, strict=True)]
-        return f._replace(map=self.fuse(self._sum(levels) if self.mode == "sum" else self._concat(levels)))
+        return f._replace(map=self.fuse(self._merged(levels)))
 
-    def _sum(self, levels: list[Tensor]) -> Tensor:
-        merged = levels[-1]
-        for level in reversed(levels[:-1]):
-            merged = level + resize(merged, size_of(level), self.align_corners)
-        return merged
-
-    def _concat(self, levels: list[Tensor]) -> Tensor:
-        return torch.cat([resize(level, size_of(levels[0]), self.align_corners) for level in levels], dim=1)
+    def _merged(self, levels: list[Tensor]) -> Tensor:
+        if self.mode == "sum":
+            return top_down(levels, self.to_size)[0]
+        return torch.cat([self.to_size(level, size_of(levels[0])) for level in levels], dim=1)

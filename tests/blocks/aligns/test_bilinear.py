@@ -1,4 +1,4 @@
-"""Bilinear alignment: sum and concatenation."""
+"""Bilinear alignment: sum, concatenation, and levels stacked as they come."""
 
 from __future__ import annotations
 
@@ -33,3 +33,16 @@ def test_sum_adds_the_coarse_level_to_the_fine_one():
 def test_concat_puts_them_side_by_side():
     fine, coarse, merged, _ = aligned("concat")
     torch.testing.assert_close(merged, torch.cat([fine, coarse], dim=1))
+
+
+def test_stack_keeps_every_level_whole():
+    source = SOURCE._replace(pyramid=(FeatureMap(8, 4), FeatureMap(3, 8)))
+    fine, coarse = torch.randn(1, 8, 8, 9), torch.randn(1, 3, 4, 4)
+    f = Features(torch.zeros(1, 3, 32, 32), pyramid=(fine, coarse))
+    stacked = torch.cat([fine, F.interpolate(coarse, (8, 9), mode="bilinear")], dim=1)
+    plain, fused = (Bilinear(source, mode="stack", fuse=fuse).eval() for fuse in (False, True))
+    torch.testing.assert_close(plain(f).map, stacked)
+    torch.testing.assert_close(fused(f).map, fused.fuse(stacked))
+    assert plain.out.map == fused.out.map == FeatureMap(11, 4)
+    assert not list(plain.parameters())
+    assert [p.shape for p in fused.parameters()] == [(11, 11, 1, 1), (11,), (11,)]
