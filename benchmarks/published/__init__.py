@@ -10,6 +10,7 @@ from benchmarks.published.atrous import ATROUS
 from benchmarks.published.case import Published
 from benchmarks.published.dense import DENSE
 from benchmarks.published.fusions import FUSIONS
+from benchmarks.published.guided import GUIDED
 from benchmarks.published.pyramids import PYRAMIDS
 from benchmarks.published.rectangles import RECTANGLES
 from benchmarks.published.sparse import SPARSE
@@ -17,7 +18,7 @@ from benchmarks.published.structures import STRUCTURES
 from benchmarks.published.windows import WINDOWS
 
 PUBLISHED: dict[str, Published] = (
-    ATROUS | DENSE | FUSIONS | PYRAMIDS | RECTANGLES | SPARSE | STRUCTURES | WINDOWS
+    ATROUS | DENSE | FUSIONS | GUIDED | PYRAMIDS | RECTANGLES | SPARSE | STRUCTURES | WINDOWS
 )
 """By the name of the published module in the reference facts."""
 

@@ -13,6 +13,7 @@ from blocks.aligns.fpn import SemanticFPN
 from blocks.aligns.gated import GatedPyramid
 from blocks.aligns.ifa import ImplicitAlignment
 from blocks.aligns.last import Last
+from blocks.aligns.rcm import SpatialReconstruction
 from blocks.aligns.uper import UnifiedPyramid
 
 ALIGNS: dict[str, type[nn.Module]] = {
@@ -25,5 +26,6 @@ ALIGNS: dict[str, type[nn.Module]] = {
     "bga": BilateralGuidedAlign,
     "cff": Cascade,
     "gated": GatedPyramid,
+    "rcm": SpatialReconstruction,
     "ifa": ImplicitAlignment,
 }
