@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from benchmarks.published.case import Published, classifier
 from benchmarks.published.fusions import pyramid
+from blocks.aligns.guided_upsampling import GuidanceModule
 from blocks.aligns.rcm import GuidedFusion, SpatialReconstruction
 from blocks.contexts.rcm_pyramid import RectangularPyramid
 from blocks.features import Features
@@ -44,4 +45,5 @@ GUIDED = {
     "cgr_head_t": cgr(48, 120, 224, channels=128),
     "cgr_head_b": cgr(64, 144, 288, channels=256, depth=6),
     "cgr_head_l": cgr(80, 192, 384, channels=256, strip=9),
+    "gum_thirdparty": Published("guided_upsampling", build=lambda: GuidanceModule(64, 128)),
 }

@@ -9,8 +9,10 @@ from blocks.aligns.bilinear import Bilinear
 from blocks.aligns.cff import Cascade
 from blocks.aligns.deeplab_plus import LowLevelSkip
 from blocks.aligns.ffm import SpatialContextFusion
+from blocks.aligns.flow import FlowPyramid
 from blocks.aligns.fpn import SemanticFPN
 from blocks.aligns.gated import GatedPyramid
+from blocks.aligns.guided_upsampling import GuidedUpsampling
 from blocks.aligns.ifa import ImplicitAlignment
 from blocks.aligns.last import Last
 from blocks.aligns.rcm import SpatialReconstruction
@@ -27,5 +29,7 @@ ALIGNS: dict[str, type[nn.Module]] = {
     "cff": Cascade,
     "gated": GatedPyramid,
     "rcm": SpatialReconstruction,
+    "guided_upsampling": GuidedUpsampling,
+    "flow": FlowPyramid,
     "ifa": ImplicitAlignment,
 }
