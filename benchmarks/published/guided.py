@@ -5,11 +5,13 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from benchmarks.published.case import Published, classifier
-from benchmarks.published.fusions import pyramid
+from benchmarks.published.fusions import logits, pyramid
 from blocks.aligns.guided_upsampling import GuidanceModule
 from blocks.aligns.rcm import GuidedFusion, SpatialReconstruction
+from blocks.aligns.rgp import AdaptorLadder
 from blocks.contexts.rcm_pyramid import RectangularPyramid
 from blocks.features import Features
+from blocks.heads.linear import Linear
 from blocks.options import Value
 
 
@@ -40,10 +42,16 @@ def cgr(*widths: int, channels: int, depth: int = 5, strip: Value = 11) -> Publi
     )
 
 
+def ladder() -> nn.Module:
+    align = AdaptorLadder(pyramid(256, 512, 1024, 2048))
+    return nn.Sequential(align, Linear(align.out))
+
+
 GUIDED = {
     "cgr_fuse": Published("rcm", build=lambda: GuidedFusion(512, 256, 512)),
     "cgr_head_t": cgr(48, 120, 224, channels=128),
     "cgr_head_b": cgr(64, 144, 288, channels=256, depth=6),
     "cgr_head_l": cgr(80, 192, 384, channels=256, strip=9),
     "gum_thirdparty": Published("guided_upsampling", build=lambda: GuidanceModule(64, 128)),
+    "rgpnet_head": Published("rgp", build=ladder, call=logits),
 }

@@ -16,6 +16,7 @@ from blocks.aligns.guided_upsampling import GuidedUpsampling
 from blocks.aligns.ifa import ImplicitAlignment
 from blocks.aligns.last import Last
 from blocks.aligns.rcm import SpatialReconstruction
+from blocks.aligns.rgp import AdaptorLadder
 from blocks.aligns.uper import UnifiedPyramid
 
 ALIGNS: dict[str, type[nn.Module]] = {
@@ -31,5 +32,6 @@ ALIGNS: dict[str, type[nn.Module]] = {
     "rcm": SpatialReconstruction,
     "guided_upsampling": GuidedUpsampling,
     "flow": FlowPyramid,
+    "rgp": AdaptorLadder,
     "ifa": ImplicitAlignment,
 }
