@@ -6,8 +6,10 @@ from torch import nn
 
 from blocks.aligns.bga import BilateralGuidedAlign
 from blocks.aligns.bilinear import Bilinear
+from blocks.aligns.carafe import ReassembledPyramid
 from blocks.aligns.cff import Cascade
 from blocks.aligns.deeplab_plus import LowLevelSkip
+from blocks.aligns.dysample import DynamicallySampledPyramid
 from blocks.aligns.ffm import SpatialContextFusion
 from blocks.aligns.flow import FlowPyramid
 from blocks.aligns.fpn import SemanticFPN
@@ -33,5 +35,7 @@ ALIGNS: dict[str, type[nn.Module]] = {
     "guided_upsampling": GuidedUpsampling,
     "flow": FlowPyramid,
     "rgp": AdaptorLadder,
+    "carafe": ReassembledPyramid,
+    "dysample": DynamicallySampledPyramid,
     "ifa": ImplicitAlignment,
 }
