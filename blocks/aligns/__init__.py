@@ -9,6 +9,7 @@ from blocks.aligns.bilinear import Bilinear
 from blocks.aligns.carafe import ReassembledPyramid
 from blocks.aligns.cff import Cascade
 from blocks.aligns.deeplab_plus import LowLevelSkip
+from blocks.aligns.dfa import DeepAggregation
 from blocks.aligns.dysample import DynamicallySampledPyramid
 from blocks.aligns.ffm import SpatialContextFusion
 from blocks.aligns.flow import FlowPyramid
@@ -37,5 +38,6 @@ ALIGNS: dict[str, type[nn.Module]] = {
     "rgp": AdaptorLadder,
     "carafe": ReassembledPyramid,
     "dysample": DynamicallySampledPyramid,
+    "dfa": DeepAggregation,
     "ifa": ImplicitAlignment,
 }
