@@ -12,6 +12,7 @@ from benchmarks.published.classes import CLASSES
 from benchmarks.published.dense import DENSE
 from benchmarks.published.encoders import ENCODERS
 from benchmarks.published.fusions import FUSIONS
+from benchmarks.published.guided import GUIDED
 from benchmarks.published.pyramids import PYRAMIDS
 from benchmarks.published.rectangles import RECTANGLES
 from benchmarks.published.sparse import SPARSE
@@ -19,7 +20,7 @@ from benchmarks.published.structures import STRUCTURES
 from benchmarks.published.windows import WINDOWS
 
 PUBLISHED: dict[str, Published] = (
-    ATROUS | CLASSES | DENSE | ENCODERS | FUSIONS | PYRAMIDS | RECTANGLES | SPARSE | STRUCTURES | WINDOWS
+    ATROUS | CLASSES | DENSE | ENCODERS | FUSIONS | GUIDED | PYRAMIDS | RECTANGLES | SPARSE | STRUCTURES | WINDOWS
 )
 """By the name of the published module in the reference facts."""
 
