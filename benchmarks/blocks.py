@@ -189,16 +189,14 @@ def main() -> None:
     if unknown := names - known:
         parser.error(f"no such component or published module: {', '.join(sorted(unknown))}")
     torch.set_num_threads(1)
-    found = []
     for row in rows(names, given.reference, device=torch.device(given.device), seconds=given.seconds):
-        found.append(row)
         label = row.get("published") or f"{row['slot']} {row['component']}"
         theirs = f" (theirs {row['their_forward']}, {row['their_train']})" if row.get("their_forward") else ""
         sizes = f"{row['params']} parameters, {(row['macs_conv'] + row['macs_attention']) / 1e9:.2f} GMACs"
         peaks = f"peak {row['peak_forward_bytes'] / 1e6:.0f} and {row['peak_train_bytes'] / 1e6:.0f} MB"
         print(f"{label}: forward {row['forward']}, train {row['train']}{theirs}; {sizes}; {peaks}", flush=True)
-    if given.docs:
-        write(found, given.docs)
+        if given.docs:
+            write([row], given.docs)
 
 
 if __name__ == "__main__":
