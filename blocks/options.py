@@ -86,6 +86,9 @@ class Option:
 
     def problem(self, value: object) -> str | None:
         """Say what this option needs that `value` is not, or None if it serves. Strict: '512' is no number."""
+        # What is filled in must serve when it is read again: a list that defaults to nothing is empty.
+        if value == self.default and type(value) is type(self.default):
+            return None
         if not _fits(value, self.hint):
             return self.type
         numbers = [v for v in (value if isinstance(value, tuple | list) else (value,)) if isinstance(v, int | float)]

@@ -13,8 +13,10 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import optuna
 import pytest
+from PIL import Image
 
 from blocks.errors import RunError, SpaceError, StoreError
 from nas import Space, Study, sweep
@@ -54,6 +56,19 @@ def test_a_sweep_ends_with_a_front(run, tmp_path):
     assert Counter(trial.state.name for trial in copied.trials) == {"COMPLETE": 4}
     tables = {row[0] for row in sqlite3.connect(tmp_path / "nas.db").execute("SELECT name FROM sqlite_master")}
     assert {"study", "architecture", "cost", "choice", "trial", "epoch", "provenance"} <= tables
+
+
+def test_a_folder_of_images_is_swept(run, tmp_path):
+    chance = np.random.default_rng(0)
+    for split in ("train", "val"):
+        for kind, shape, values in (("images", (32, 48, 3), 255), ("labels", (32, 48), 5)):
+            (tmp_path / "data" / kind / split).mkdir(parents=True)
+            for number in range(4):
+                pixels = chance.integers(0, values, shape, dtype=np.uint8)
+                Image.fromarray(pixels).save(tmp_path / "data" / kind / split / f"{number}.png")
+    data = f"data: {{folder: {{root: {tmp_path / 'data'}, size: [32, 48], classes: 5}}}}"
+    study = run(SPACE.replace("data: {shapes: {size: [32, 32], train: 16, val: 8}}", data), "search.trials=1")
+    assert study.counts() == {"finished": 1}
 
 
 def test_a_study_that_exists_is_not_overwritten(run):

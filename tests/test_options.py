@@ -1,0 +1,19 @@
+"""Options, wherever they are declared: components, data sets, the training."""
+
+from __future__ import annotations
+
+import pytest
+
+from blocks.architecture import SLOTS
+from blocks.catalogue import catalogue
+from blocks.options import complete
+from runners.data import DATASETS
+from runners.protocol import Training
+
+KINDS = [kind for slot in (*SLOTS, "loss") for kind in catalogue(slot).values()] + [*DATASETS.values(), Training]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_what_was_completed_can_be_completed_again(kind):
+    once = complete(kind, {}, subject="it")
+    assert complete(kind, once, subject="it") == once
