@@ -19,6 +19,11 @@ Written by `python benchmarks/blocks.py --reference FOLDER --docs docs`; do not 
 Times are ratios to one 3x3 convolution 512 -> 512 without bias on 2x512x64x64 in the same run (CPU, one thread,
 float32); *train* is forward + backward in train mode. Multiply-accumulates (MACs) are those of the whole input:
 convolutions and linear layers + attention. Peak memory is what lived at once beside weights and inputs.
+
+Measured on a shared machine, where ratios move by a tenth from run to run, and by more where memory rather than
+arithmetic binds a module (gates, depthwise convolutions, resizing). Criss-cross and interlaced attention are level with
+the published code: most of their time is that of the projections. Attention among all pixels with values as wide as keys
+(`isnet_ilcm`) is bound by its products, and training computes again what memory does not hold.
 """
 
 PUBLISHED = """
