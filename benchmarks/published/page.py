@@ -22,8 +22,8 @@ convolutions and linear layers + attention. Peak memory is what lived at once be
 
 Measured on a shared machine, where ratios move by a tenth from run to run, and by more where memory rather than
 arithmetic binds a module (gates, depthwise convolutions, resizing). Criss-cross and interlaced attention are level with
-the published code: most of their time is that of the projections. Attention among all pixels with values as wide as keys
-(`isnet_ilcm`) is bound by its products, and training computes again what memory does not hold.
+the published code: most of their time is that of the projections. Attention among all pixels whose values are as
+wide as its keys (`isnet_ilcm`) is bound by its products, and training computes again what memory does not hold.
 """
 
 PUBLISHED = """
