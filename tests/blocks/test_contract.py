@@ -12,12 +12,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from blocks.architecture import SLOTS, Component
+from blocks import catalogue as catalogues
+from blocks.architecture import Component
 from blocks.catalogue import catalogue, component
 from blocks.features import FeatureMap, Features, current
 from blocks.options import Option, options_of
 
-KINDS = [pytest.param(slot, name, id=f"{slot}-{name}") for slot in (*SLOTS, "loss") for name in catalogue(slot)]
+KINDS = [pytest.param(slot, name, id=f"{slot}-{name}") for slot in catalogues.KINDS for name in catalogue(slot)]
 
 
 class Traced(nn.Module):
