@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from torch import nn
 
+from blocks.losses.auxiliary_head import AuxiliaryHead
 from blocks.losses.boundary import Boundary
 from blocks.losses.cross_entropy import IGNORE, CrossEntropy
+from blocks.losses.detail import DetailGuidance
 from blocks.losses.dice import Dice
 from blocks.losses.lovasz import Lovasz
 from blocks.losses.ohem import Ohem
@@ -23,6 +25,6 @@ LOSSES: dict[str, type[nn.Module]] = {
     "lovasz": Lovasz,
     "boundary": Boundary,
 }
-AUXILIARIES: dict[str, type[nn.Module]] = {}
+AUXILIARIES: dict[str, type[nn.Module]] = {"auxiliary_head": AuxiliaryHead, "detail": DetailGuidance}
 
 __all__ = ["AUXILIARIES", "IGNORE", "LOSSES", "Boundary", "CrossEntropy", "Dice", "Lovasz", "Ohem", "SoftIou"]
