@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from blocks.errors import BlockError, law
 from blocks.features import Features, Shapes
 from blocks.layers import conv_norm_act, resize, size_of
 from blocks.losses.cross_entropy import CrossEntropy
@@ -44,8 +45,7 @@ class AuxiliaryHead(nn.Module):
     """Classify maps inside the network, each with a small head of its own, and judge them as the logits are judged.
 
     One head serves PSPNet's auxiliary loss (`level_3` of a ResNet), BiSeNet's on its context path, BiSeNetV2's boosters
-    (`semantic_4` to `semantic_32`) and ICNet's cascade label guidance. List it more than once to give maps different
-    heads.
+    (`semantic_4` to `semantic_32`) and ICNet's cascade label guidance.
 
     Shape:
         input:  features of the whole network; labels (N, H, W), class ids or 255
@@ -56,13 +56,14 @@ class AuxiliaryHead(nn.Module):
         class_weights: (classes,), handed to the criterion.
         weight: factor of this loss in the sum.
         at: maps to supervise: `level_1` (the finest of the pyramid) and on, or names of taps.
-        channels: width of the convolutions. [count]
+        channels: width of the convolutions: one for all maps, or one for each. [count]
         convs: 3x3 convolutions before each classifier; with 0 there is only the classifier. [count]
         dropout: of whole channels before the classifier. [probability]
         criterion: judges the logits, at its defaults.
 
     Raises:
-        BlockError: the network has no map of a name in `at`, or `class_weights` does not hold one weight a class.
+        BlockError: the network has no map of a name in `at`, there are neither one nor as many widths as maps, or
+            `class_weights` does not hold one weight a class.
 
     Source:
         Zhao et al., Pyramid Scene Parsing Network, CVPR 2017, sec. 3.3. arXiv:1612.01105;
@@ -82,7 +83,7 @@ class AuxiliaryHead(nn.Module):
         *,
         weight: Annotated[float, Range(0.0, 100.0)] = 0.4,
         at: tuple[str, ...] = ("level_3",),
-        channels: Annotated[int, Range(1, 4096), When("convs", 1, 2, 3, 4)] = 256,
+        channels: Annotated[tuple[int, ...], Range(1, 4096), When("convs", 1, 2, 3, 4)] = (256,),
         convs: Annotated[int, Range(0, 4)] = 1,
         dropout: Annotated[float, Range(0.0, 0.9)] = 0.1,
         criterion: Literal["cross_entropy", "ohem", "dice"] = "cross_entropy",
@@ -91,9 +92,13 @@ class AuxiliaryHead(nn.Module):
         self.weight = weight
         self.at = at
         self.align_corners = source.align_corners
-        widths = [declared(source, name).channels for name in at]
+        widths = channels * len(at) if len(channels) == 1 else channels
+        if len(widths) != len(at):
+            got = {"channels": channels, "at": at}
+            raise BlockError(law("auxiliary_head", "one width, or one for each map", got, "Give as many as maps"))
         self.heads = nn.ModuleList(
-            FullyConvolutionalHead(width, channels, source.classes, convs=convs, dropout=dropout) for width in widths
+            FullyConvolutionalHead(declared(source, name).channels, width, source.classes, convs=convs, dropout=dropout)
+            for name, width in zip(at, widths, strict=True)
         )
         self.criterion = _CRITERIA[criterion](source.classes, class_weights)
 

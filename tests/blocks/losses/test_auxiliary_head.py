@@ -40,8 +40,8 @@ def test_levels_count_from_the_finest(name, index):
 
 def test_each_map_has_a_head_and_the_losses_are_summed():
     weights = torch.tensor([0.5, 1.0, 2.0])
-    aux = AuxiliaryHead(SHAPES, weights, at=("booster", "level_1"), channels=7, convs=2, weight=1.5).eval()
-    assert [head[0][0].in_channels for head in aux.heads] == [5, 4]
+    aux = AuxiliaryHead(SHAPES, weights, at=("booster", "level_1"), channels=(7, 9), convs=2, weight=1.5).eval()
+    assert [(head[0][0].in_channels, head[0][0].out_channels) for head in aux.heads] == [(5, 7), (4, 9)]
     total = 0.0
     for head, x in zip(aux.heads, (features().taps["booster"], features().pyramid[0]), strict=True):
         logits = F.interpolate(head(x), (24, 32), mode="bilinear")
@@ -59,6 +59,11 @@ def test_without_convolutions_it_is_a_classifier():
 def test_a_map_that_the_network_lacks_is_refused_with_those_that_it_has(name):
     with pytest.raises(BlockError, match=f"got at='{name}'. This network gives booster, level_1, level_2."):
         AuxiliaryHead(SHAPES, at=("level_1", name))
+
+
+def test_widths_that_are_neither_one_nor_one_a_map_are_refused():
+    with pytest.raises(BlockError, match="one width, or one for each map"):
+        AuxiliaryHead(SHAPES, at=("level_1",), channels=(7, 9))
 
 
 def params(*heads: tuple[int, int, int], classes: int) -> int:
@@ -83,7 +88,7 @@ def test_two_steps_of_training_lower_it(criterion):
     network = Network(
         Architecture(backbone=Component("stdc1"), align=Component("last")), size=(64, 64), classes=CLASSES
     )
-    options = {"at": ("detail", "level_3"), "channels": 16, "dropout": 0.0, "criterion": criterion}
+    options = {"at": ("detail", "level_3"), "channels": (16,), "dropout": 0.0, "criterion": criterion}
     trained = Supervised(network, auxiliary=(Component.of("auxiliary_head", options),))
     image, truth = torch.rand(2, 3, 64, 64), (torch.arange(64) // 22).view(1, 64, 1).expand(2, 64, 64)
     optimiser = torch.optim.SGD(trained.auxiliary.parameters(), lr=0.1)
