@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from blocks.heads.hyperseg import HyperSeg
 from blocks.heads.linear import Linear
 from blocks.heads.prototype import Prototype
 from blocks.heads.separable import Separable
@@ -14,4 +15,5 @@ HEADS: dict[str, type[nn.Module]] = {
     "separable": Separable,
     "prototype": Prototype,
     "ssa": AdaptiveHead,
+    "hyperseg": HyperSeg,
 }

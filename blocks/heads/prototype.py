@@ -37,7 +37,8 @@ class NearestPrototype(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         directions = F.normalize(self.prototypes, dim=2).flatten(0, 1)[:, :, None, None]
         cosines = F.conv2d(_on_sphere(x), directions)
-        return cosines.unflatten(1, self.prototypes.shape[:2]).amax(dim=2) / self.temperature
+        scored = cosines.reshape(len(x), *self.prototypes.shape[:2], *x.shape[2:])
+        return scored.amax(dim=2) / self.temperature
 
 
 def _on_sphere(x: Tensor) -> Tensor:
