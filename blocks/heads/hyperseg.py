@@ -77,6 +77,7 @@ class HyperSeg(nn.Module):
         slices: `own`, each level's weights are made from channels of the signal that no other level reads; `first`,
             from as many, but always from the first on.
         image: read the image too, as the finest level.
+        dropout: of single values of what the signal is made from. [probability]
 
     Raises:
         BlockError: no align has set a map, or the signal cannot be shared among groups and levels.
@@ -108,13 +109,14 @@ class HyperSeg(nn.Module):
         depth: Annotated[int, Range(1, 5)] = 2,
         slices: Literal["own", "first"] = "own",
         image: bool = False,
+        dropout: Annotated[float, Range(0.0, 0.9)] = 0.2,
     ) -> None:
         super().__init__()
         self.place, levels = _levels(source)
         self.image = image
         narrowed = list(map(_narrowed, levels, reversed(_each(shares, len(levels)))))
         self.narrow = nn.ModuleList(module for module, _ in narrowed)
-        self.lift = conv_norm_act(levels[-1].channels, signal, act=nn.SiLU)
+        self.lift = nn.Sequential(conv_norm_act(levels[-1].channels, signal, act=nn.SiLU), nn.Dropout(dropout))
         inputs = [count for _, count in reversed(narrowed)] + [source.image_channels] * image
         count = len(inputs)
         _check_signal(signal, _each(groups, count))
