@@ -13,6 +13,7 @@ from benchmarks.published.dense import DENSE
 from benchmarks.published.encoders import ENCODERS
 from benchmarks.published.fusions import FUSIONS
 from benchmarks.published.guided import GUIDED
+from benchmarks.published.hyper import HYPER
 from benchmarks.published.pyramids import PYRAMIDS
 from benchmarks.published.rectangles import RECTANGLES
 from benchmarks.published.sparse import SPARSE
@@ -20,7 +21,18 @@ from benchmarks.published.structures import STRUCTURES
 from benchmarks.published.windows import WINDOWS
 
 PUBLISHED: dict[str, Published] = (
-    ATROUS | CLASSES | DENSE | ENCODERS | FUSIONS | GUIDED | PYRAMIDS | RECTANGLES | SPARSE | STRUCTURES | WINDOWS
+    ATROUS
+    | CLASSES
+    | DENSE
+    | ENCODERS
+    | FUSIONS
+    | GUIDED
+    | HYPER
+    | PYRAMIDS
+    | RECTANGLES
+    | SPARSE
+    | STRUCTURES
+    | WINDOWS
 )
 """By the name of the published module in the reference facts."""
 
