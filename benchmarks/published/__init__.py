@@ -9,6 +9,7 @@ from __future__ import annotations
 from benchmarks.published.atrous import ATROUS
 from benchmarks.published.case import Published
 from benchmarks.published.classes import CLASSES
+from benchmarks.published.contrast import CONTRAST
 from benchmarks.published.dense import DENSE
 from benchmarks.published.encoders import ENCODERS
 from benchmarks.published.fusions import FUSIONS
@@ -20,7 +21,18 @@ from benchmarks.published.structures import STRUCTURES
 from benchmarks.published.windows import WINDOWS
 
 PUBLISHED: dict[str, Published] = (
-    ATROUS | CLASSES | DENSE | ENCODERS | FUSIONS | GUIDED | PYRAMIDS | RECTANGLES | SPARSE | STRUCTURES | WINDOWS
+    ATROUS
+    | CLASSES
+    | CONTRAST
+    | DENSE
+    | ENCODERS
+    | FUSIONS
+    | GUIDED
+    | PYRAMIDS
+    | RECTANGLES
+    | SPARSE
+    | STRUCTURES
+    | WINDOWS
 )
 """By the name of the published module in the reference facts."""
 

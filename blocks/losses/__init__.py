@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from torch import nn
 
+from blocks.losses.contrast import PixelContrast
 from blocks.losses.cross_entropy import IGNORE, CrossEntropy
 from blocks.losses.dice import Dice
 from blocks.losses.ohem import Ohem
 
 LOSSES: dict[str, type[nn.Module]] = {"cross_entropy": CrossEntropy, "dice": Dice, "ohem": Ohem}
-AUXILIARIES: dict[str, type[nn.Module]] = {}
+AUXILIARIES: dict[str, type[nn.Module]] = {"contrast": PixelContrast}
 
-__all__ = ["AUXILIARIES", "IGNORE", "LOSSES", "CrossEntropy", "Dice", "Ohem"]
+__all__ = ["AUXILIARIES", "IGNORE", "LOSSES", "CrossEntropy", "Dice", "Ohem", "PixelContrast"]
