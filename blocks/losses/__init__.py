@@ -12,8 +12,21 @@ from blocks.losses.contrast import PixelContrast
 from blocks.losses.cross_entropy import IGNORE, CrossEntropy
 from blocks.losses.dice import Dice
 from blocks.losses.ohem import Ohem
+from blocks.losses.ssa_distillation import SpatialSemanticDistillation
 
 LOSSES: dict[str, type[nn.Module]] = {"cross_entropy": CrossEntropy, "dice": Dice, "ohem": Ohem}
-AUXILIARIES: dict[str, type[nn.Module]] = {"contrast": PixelContrast}
+AUXILIARIES: dict[str, type[nn.Module]] = {
+    "contrast": PixelContrast,
+    "ssa_distillation": SpatialSemanticDistillation,
+}
 
-__all__ = ["AUXILIARIES", "IGNORE", "LOSSES", "CrossEntropy", "Dice", "Ohem", "PixelContrast"]
+__all__ = [
+    "AUXILIARIES",
+    "IGNORE",
+    "LOSSES",
+    "CrossEntropy",
+    "Dice",
+    "Ohem",
+    "PixelContrast",
+    "SpatialSemanticDistillation",
+]
