@@ -14,6 +14,7 @@ from blocks.features import Features, Shapes, aligned
 from blocks.layers import conv_norm_act, size_of
 from blocks.losses.cross_entropy import IGNORE
 from blocks.losses.memory import ClassMemory
+from blocks.losses.named import declared, read
 from blocks.options import Range
 
 # Where no similarity is: finite, so that an anchor without negatives has a gradient of zero and not of NaN.
@@ -64,7 +65,7 @@ class PixelContrast(nn.Module):
     The projection and the memory are the loss's own. It reads back from the device how many classes there are.
 
     Shape:
-        map:    (N, C, h, w)
+        map:    (N, C, h, w), or another map of the network
         logits: (N, classes, any size)
         labels: (N, H, W), class ids or 255; the nearest ones at h x w count
         output: scalar; 0 while it warms up, and when no class has enough labelled pixels
@@ -73,6 +74,7 @@ class PixelContrast(nn.Module):
         source: the network's shapes.
         class_weights: not used; every class of an image counts alike.
         weight: factor of this loss in the sum.
+        at: what is embedded: `map`, which the head reads, a level of the pyramid (`level_1` is the finest) or a tap.
         channels: of an embedding. [count]
         temperature: t. The smaller, the more the nearest negatives count.
         base_temperature: base.
@@ -83,7 +85,7 @@ class PixelContrast(nn.Module):
         memory_pixels: how many pixels of each class of an image are remembered; as a region it is always. [pixels]
 
     Raises:
-        BlockError: no align has set a map.
+        BlockError: no align has set a map, or there is none of the name in `at`.
 
     Source:
         Wang, Zhou et al., Exploring Cross-Image Pixel Contrast for Semantic Segmentation, ICCV 2021, sec. 3.
@@ -105,6 +107,7 @@ class PixelContrast(nn.Module):
         class_weights: Tensor | None = None,
         *,
         weight: Annotated[float, Range(0.0, 100.0)] = 0.1,
+        at: str = "map",
         channels: Annotated[int, Range(1, 4096)] = 256,
         temperature: Annotated[float, Range(0.01, 10.0)] = 0.1,
         base_temperature: Annotated[float, Range(0.01, 10.0)] = 0.07,
@@ -121,22 +124,25 @@ class PixelContrast(nn.Module):
         self.warmup = warmup
         self.memory_pixels = memory_pixels
         self.classes = source.classes
-        self.projection = ProjectionHead(aligned(source).channels, channels)
+        self.at = at
+        embedded = aligned(source) if at == "map" else declared(source, at, giver=" and map")
+        self.projection = ProjectionHead(embedded.channels, channels)
         queues = (source.classes, memory_size, channels)
         self.pixel_queue = ClassMemory(*queues) if memory_size else None
         self.region_queue = ClassMemory(*queues) if memory_size else None
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
 
     def forward(self, f: Features, labels: Tensor) -> Tensor:
-        assert f.map is not None and f.logits is not None
+        x = f.map if self.at == "map" else read(f, self.at)
+        assert x is not None and f.logits is not None
         warm = bool(self.steps >= self.warmup)
         if self.training:
             self.steps += 1
         # Nothing of everything: a zero that reaches the map and each parameter, so that no gradient is missing.
-        nothing = sum((p.flatten()[:0].sum() for p in self.parameters()), f.map.flatten()[:0].sum()).float()
+        nothing = sum((p.flatten()[:0].sum() for p in self.parameters()), x.flatten()[:0].sum()).float()
         if not warm:
             return nothing
-        embeddings = self.projection(f.map)
+        embeddings = self.projection(x)
         with torch.autocast(embeddings.device.type, enabled=False):
             pixels = self._pixels(embeddings.float(), f.logits, labels)
             chosen = self._anchors(pixels)

@@ -261,6 +261,18 @@ def test_a_resumed_training_goes_on_as_if_it_had_never_stopped():
         assert torch.equal(ours, theirs)
 
 
+def test_it_embeds_the_map_of_a_name():
+    f, labels = scene()
+    source = SOURCE._replace(taps={"finer": FeatureMap(7, 2)})
+    x = torch.randn(2, 7, 16, 16, requires_grad=True)
+    loss = PixelContrast(source, **EVERY, at="finer")
+    loss(f._replace(taps={"finer": x}), labels).backward()
+    assert x.grad.any()
+    assert f.map.grad is None
+    with pytest.raises(BlockError, match="gives finer and map"):
+        PixelContrast(source, at="coarser")
+
+
 def test_it_wants_a_map():
     with pytest.raises(BlockError, match="an align"):
         PixelContrast(Shapes(size=(32, 32), classes=2, pyramid=(FeatureMap(8, 4),)))
