@@ -9,6 +9,7 @@ from __future__ import annotations
 from benchmarks.published.atrous import ATROUS
 from benchmarks.published.case import Published
 from benchmarks.published.classes import CLASSES
+from benchmarks.published.contrast import CONTRAST
 from benchmarks.published.dense import DENSE
 from benchmarks.published.encoders import ENCODERS
 from benchmarks.published.fusions import FUSIONS
@@ -23,6 +24,7 @@ from benchmarks.published.windows import WINDOWS
 PUBLISHED: dict[str, Published] = (
     ATROUS
     | CLASSES
+    | CONTRAST
     | DENSE
     | ENCODERS
     | FUSIONS
