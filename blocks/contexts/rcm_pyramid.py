@@ -154,9 +154,9 @@ class RectangularPyramid(nn.Module):
 
     Deviations:
         None with `rca`. It stands before the align alone: on one map there is no pyramid to give back.
-        *Unverified*: the other mixers, which the authors' code does not hold. They follow their own papers at the cost of
-        `rca` within 3 %, for which self-attention has queries and keys of an eighth of the channels and projects its
-        result no more; `none`, whose 1x1 convolution gives the parameters that the paper prints for its base.
+        *Unverified*: the other mixers, which the authors' code does not hold. They follow their own papers, and cost
+        what `rca` does within 3 %: self-attention has queries and keys of an eighth of the channels, and does not
+        project its result. Nor does it hold `none`, whose 1x1 convolution gives the cost that the paper prints.
     """
 
     version: ClassVar[int] = 1
