@@ -92,7 +92,8 @@ class GatherExcite(nn.Module):
 
 def inception(channels: int) -> nn.Module:
     """Depthwise convolutions of three shapes, each of an eighth of the channels; the rest passes (InceptionNeXt)."""
-    return InceptionDWConv2d(channels, branch_ratio=max(1 / 8, 1 / channels))
+    mixer: nn.Module = InceptionDWConv2d(channels, branch_ratio=max(1 / 8, 1 / channels))
+    return mixer
 
 
 def depthwise(channels: int, *, kernel: int = 7) -> nn.Module:

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 from torch import Tensor, nn
 
 from blocks.attention import as_map, tokens
-from blocks.features import Features, Shapes, aligned
+from blocks.features import Features, Shapes, aligned, current
 from blocks.layers import conv_norm_act
 from blocks.options import Range
 
@@ -29,14 +29,13 @@ class PrototypeGate(nn.Module):
         super().__init__()
         self.share = nn.Linear(channels, 1)
         # Of one vector an image, batch statistics would make images depend on each other.
-        self.weights = nn.Sequential(
-            nn.Linear(channels, hidden), nn.LayerNorm(hidden), nn.ReLU(), nn.Linear(hidden, channels)
-        )
+        last = nn.Linear(hidden, channels)
+        self.weights = nn.Sequential(nn.Linear(channels, hidden), nn.LayerNorm(hidden), nn.ReLU(), last)
         nn.init.kaiming_normal_(self.share.weight)
         nn.init.zeros_(self.share.bias)
         # All weights start at a half, as in the authors' code.
-        nn.init.zeros_(self.weights[-1].weight)
-        nn.init.zeros_(self.weights[-1].bias)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
 
     def forward(self, x: Tensor, prototypes: Tensor) -> Tensor:
         classes = tokens(prototypes)
@@ -82,7 +81,7 @@ class DynamicPrototypes(nn.Module):
         self.out = source
 
     def forward(self, f: Features) -> Features:
-        x = f.map
+        x = current(f)
         coarse = self._classified(self.fuse(x))
         # The softmax runs over the pixels: where is the class, not which class is here.
         gathered = coarse.flatten(2).softmax(dim=2) @ tokens(x)
