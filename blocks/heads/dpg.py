@@ -28,8 +28,8 @@ class PrototypeGate(nn.Module):
     def __init__(self, channels: int, hidden: int) -> None:
         super().__init__()
         self.share = nn.Linear(channels, 1)
-        # Of one vector an image, batch statistics would make images depend on each other.
         last = nn.Linear(hidden, channels)
+        # Of one vector an image, batch statistics would make images depend on each other.
         self.weights = nn.Sequential(nn.Linear(channels, hidden), nn.LayerNorm(hidden), nn.ReLU(), last)
         nn.init.kaiming_normal_(self.share.weight)
         nn.init.zeros_(self.share.bias)
