@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from blocks.heads.dpg import DynamicPrototypes
 from blocks.heads.hyperseg import HyperSeg
 from blocks.heads.linear import Linear
 from blocks.heads.prototype import Prototype
@@ -15,5 +16,6 @@ HEADS: dict[str, type[nn.Module]] = {
     "separable": Separable,
     "prototype": Prototype,
     "ssa": AdaptiveHead,
+    "dpg": DynamicPrototypes,
     "hyperseg": HyperSeg,
 }
