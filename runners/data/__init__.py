@@ -8,12 +8,20 @@ from typing import Any
 from blocks.architecture import Component
 from blocks.errors import DataError, law, nearest
 from blocks.options import complete, supplied
+from runners.data.ade20k import ADE20K
 from runners.data.camvid import CamVid
-from runners.data.contract import IGNORE, DataInfo, DataSet, Split, SplitName
+from runners.data.cityscapes import Cityscapes
+from runners.data.contract import IGNORE, DataInfo, DataSet, Facts, Split, SplitName
 from runners.data.folder import Folder
 from runners.data.shapes import Shapes
 
-DATASETS: dict[str, type] = {"camvid": CamVid, "folder": Folder, "shapes": Shapes}
+DATASETS: dict[str, type] = {
+    "ade20k": ADE20K,
+    "camvid": CamVid,
+    "cityscapes": Cityscapes,
+    "folder": Folder,
+    "shapes": Shapes,
+}
 
 
 def dataset(component: Component, place: Mapping[str, str]) -> DataSet:
@@ -36,4 +44,4 @@ def dataset(component: Component, place: Mapping[str, str]) -> DataSet:
     return made
 
 
-__all__ = ["DATASETS", "IGNORE", "DataInfo", "DataSet", "Folder", "Shapes", "Split", "SplitName", "dataset"]
+__all__ = ["DATASETS", "IGNORE", "DataInfo", "DataSet", "Facts", "Folder", "Shapes", "Split", "SplitName", "dataset"]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, ClassVar
 
 from blocks.options import Range
-from runners.data.contract import Colour, DataInfo, SplitName
+from runners.data.contract import Colour, DataInfo, Facts, SplitName
 from runners.data.files import Coding, FileSplit, Layout, files_fingerprint
 
 _CLASSES: dict[str, Colour] = {
@@ -34,6 +34,7 @@ class CamVid:
     """
 
     version: ClassVar[int] = 1
+    facts: ClassVar[Facts] = Facts(train=367, val=101, crop=(360, 480), test=(360, 480))
 
     def __init__(self, root: str, *, size: Annotated[tuple[int, int], Range(16, 4096)] = (360, 480)) -> None:
         self.info = DataInfo(tuple(_CLASSES), tuple(_CLASSES.values()), 3, size)

@@ -44,6 +44,24 @@ class DataInfo:
         return len(self.names)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What is published of a data set and how it is usually used; its files are held to it before a sweep.
+
+    Args:
+        train: images to train on. [count]
+        val: images to evaluate on. [count]
+        crop: the usual height and width of a training crop. [px]
+        test: the usual length of the shorter side at evaluation, and the most of the longer one; proportions
+            are kept. [px]
+    """
+
+    train: int
+    val: int
+    crop: tuple[int, int]
+    test: tuple[int, int]
+
+
 class Split(Protocol):
     """The samples of one split, in a fixed order."""
 
@@ -86,6 +104,16 @@ def report(problems: Sequence[str]) -> None:
     if problems:
         more = len(problems) - _SHOWN
         raise DataError("\n".join([*problems[:_SHOWN], *([f"... and {more} more."] if more > 0 else [])]))
+
+
+def names_of(text: str) -> tuple[str, ...]:
+    """Read names that are written one after the other: `wall, chest of drawers, sea`."""
+    return tuple(name.strip() for name in text.replace("\n", " ").split(","))
+
+
+def colours_of(text: str) -> tuple[Colour, ...]:
+    """Read colours that are written as on the web, apart from the mark: `787878 b47878`."""
+    return tuple((int(c[0:2], 16), int(c[2:4], 16), int(c[4:6], 16)) for c in text.split())
 
 
 def palette(classes: int) -> tuple[Colour, ...]:

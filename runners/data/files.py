@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -108,15 +108,21 @@ def _missing(layout: Layout, pair: Pair) -> str:
     return law(layout.subject, "a label for each image", {"missing": str(pair.label)}, remedy)
 
 
-def _need_folders(layout: Layout, folders: Iterable[Path]) -> None:
+def _need_folders(layout: Layout, folders: Sequence[Path]) -> None:
     missing = [folder for folder in folders if not folder.is_dir()]
     if missing:
-        there = sorted(p.name for p in layout.root.iterdir())[:10] if layout.root.is_dir() else "no such folder"
+        there = [p.name for p in _children(layout.root)][:10] if layout.root.is_dir() else "no such folder"
         expected = ", ".join(str(f.relative_to(layout.root)) for f in missing)
-        remedy = "Point root at the folder that holds images and labels"
+        inside = [p for p in _children(layout.root) if all((p / f.relative_to(layout.root)).is_dir() for f in folders)]
+        holds = f"Point root at the folder that holds {layout.images} and {layout.labels}"
+        remedy = f"{holds}: {inside[0]}" if inside else holds
         raise DataError(
             law(layout.subject, f"{expected} below its root", {"root": str(layout.root), "found": there}, remedy)
         )
+
+
+def _children(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir()) if folder.is_dir() else []
 
 
 def files_fingerprint(layout: Layout, version: int) -> str:
