@@ -11,16 +11,23 @@ from blocks.options import complete, supplied
 from runners.data.ade20k import ADE20K
 from runners.data.camvid import CamVid
 from runners.data.cityscapes import Cityscapes
+from runners.data.coco_stuff import CocoStuff10k, CocoStuff164k
 from runners.data.contract import IGNORE, DataInfo, DataSet, Facts, Split, SplitName
 from runners.data.folder import Folder
+from runners.data.pascal_context import PascalContext
 from runners.data.shapes import Shapes
+from runners.data.voc2012 import VOC2012
 
 DATASETS: dict[str, type] = {
     "ade20k": ADE20K,
     "camvid": CamVid,
     "cityscapes": Cityscapes,
+    "coco_stuff10k": CocoStuff10k,
+    "coco_stuff164k": CocoStuff164k,
     "folder": Folder,
+    "pascal_context": PascalContext,
     "shapes": Shapes,
+    "voc2012": VOC2012,
 }
 
 

@@ -7,7 +7,8 @@ from typing import Annotated, ClassVar
 
 from blocks.options import Range
 from runners.data.contract import DataInfo, Facts, SplitName, colours_of, names_of
-from runners.data.files import Coding, FileSplit, Layout, files_fingerprint
+from runners.data.decode import Coding
+from runners.data.files import FileSplit, Layout, files_fingerprint
 
 _NAMES = names_of("""
 wall, building, sky, floor, tree, ceiling, road, bed, windowpane, grass, cabinet, sidewalk, person, earth, door,
@@ -23,7 +24,7 @@ food, step, tank, trade name, microwave, pot, animal, bicycle, lake, dishwasher,
 sconce, vase, traffic light, tray, ashcan, fan, pier, crt screen, plate, monitor, bulletin board, shower, radiator,
 glass, clock, flag
 """)
-_PALETTE = colours_of("""
+PALETTE = colours_of("""
 787878 b47878 06e6e6 503232 04c803 787850 8c8c8c cc05ff e6e6e6 04fa07 e005ff ebff07 96053d 787846 08ff33 ff0652
 8fff8c ccff04 ff3307 cc4603 0066c8 3de6fa ff0633 0b66ff ff0747 ff09e0 0907e6 dcdcdc ff095c 7009ff 08ffd6 07ffe0
 ffb806 0aff47 ff290a 07ffff e0ff08 6608ff ff3d06 ffc207 ff7a08 00ff14 ff0829 ff0599 0633ff eb0cff a09614 00a3ff
@@ -47,10 +48,10 @@ class ADE20K:
     """
 
     version: ClassVar[int] = 1
-    facts: ClassVar[Facts] = Facts(train=20_210, val=2_000, crop=(512, 512), test=(512, 2048))
 
     def __init__(self, root: str, *, size: Annotated[tuple[int, int], Range(16, 4096)] = (512, 512)) -> None:
-        self.info = DataInfo(_NAMES, _PALETTE, 3, size)
+        facts = Facts(train=20_210, val=2_000, crop=(512, 512), test=(512, 2048))
+        self.info = DataInfo(_NAMES, PALETTE, 3, size, facts)
         self._coding = Coding(tuple(range(1, len(_NAMES) + 1)), ignore=(_OTHER, 255))
         self._layout = Layout(
             subject="Data set ade20k",

@@ -7,7 +7,8 @@ from typing import Annotated, ClassVar
 
 from blocks.options import Range
 from runners.data.contract import Colour, DataInfo, Facts, SplitName
-from runners.data.files import Coding, FileSplit, Layout, files_fingerprint
+from runners.data.decode import Coding
+from runners.data.files import FileSplit, Layout, files_fingerprint
 
 _CLASSES: dict[str, tuple[int, Colour]] = {
     "road": (7, (128, 64, 128)),
@@ -48,10 +49,10 @@ class Cityscapes:
     """
 
     version: ClassVar[int] = 1
-    facts: ClassVar[Facts] = Facts(train=2_975, val=500, crop=(512, 1024), test=(1024, 2048))
 
     def __init__(self, root: str, *, size: Annotated[tuple[int, int], Range(16, 4096)] = (512, 1024)) -> None:
-        self.info = DataInfo(tuple(_CLASSES), tuple(colour for _, colour in _CLASSES.values()), 3, size)
+        facts = Facts(train=2_975, val=500, crop=(512, 1024), test=(1024, 2048))
+        self.info = DataInfo(tuple(_CLASSES), tuple(colour for _, colour in _CLASSES.values()), 3, size, facts)
         self._root = Path(root).expanduser()
 
     def fingerprint(self) -> str:

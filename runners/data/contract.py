@@ -22,28 +22,6 @@ Colour = tuple[int, int, int]
 _SHOWN = 10
 
 
-@dataclass(frozen=True, slots=True)
-class DataInfo:
-    """What is known of a data set from its options alone, before any file is touched.
-
-    Args:
-        names: of the classes, in the order of their ids.
-        palette: a colour for each class, to draw it with. [0 to 255]
-        image_channels: 1 (grey), 3 (RGB) or 4 (RGB and one more). [count]
-        size: height and width of every sample. [px]
-    """
-
-    names: tuple[str, ...]
-    palette: tuple[Colour, ...]
-    image_channels: int
-    size: tuple[int, int]
-
-    @property
-    def classes(self) -> int:
-        """How many classes are told apart. [count]"""
-        return len(self.names)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """What is published of a data set and how it is usually used; its files are held to it before a sweep.
@@ -60,6 +38,30 @@ class Facts:
     val: int
     crop: tuple[int, int]
     test: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class DataInfo:
+    """What is known of a data set from its options alone, before any file is touched.
+
+    Args:
+        names: of the classes, in the order of their ids.
+        palette: a colour for each class, to draw it with. [0 to 255]
+        image_channels: 1 (grey), 3 (RGB) or 4 (RGB and one more). [count]
+        size: height and width of every sample. [px]
+        facts: what is published of it, if it is.
+    """
+
+    names: tuple[str, ...]
+    palette: tuple[Colour, ...]
+    image_channels: int
+    size: tuple[int, int]
+    facts: Facts | None = None
+
+    @property
+    def classes(self) -> int:
+        """How many classes are told apart. [count]"""
+        return len(self.names)
 
 
 class Split(Protocol):
