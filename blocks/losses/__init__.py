@@ -1,4 +1,8 @@
-"""The catalogue of losses. Logits arrive at the size of the labels; each loss returns its own weighted value."""
+"""The catalogues of losses: criteria on logits, and auxiliary losses on what else a network gives.
+
+Each returns its own weighted value. A criterion gets logits at the size of the labels; an auxiliary loss is built from
+the `Shapes` of the whole network, gets its `Features`, and owns whatever only training needs.
+"""
 
 from __future__ import annotations
 
@@ -9,5 +13,6 @@ from blocks.losses.dice import Dice
 from blocks.losses.ohem import Ohem
 
 LOSSES: dict[str, type[nn.Module]] = {"cross_entropy": CrossEntropy, "dice": Dice, "ohem": Ohem}
+AUXILIARIES: dict[str, type[nn.Module]] = {}
 
-__all__ = ["IGNORE", "LOSSES", "CrossEntropy", "Dice", "Ohem"]
+__all__ = ["AUXILIARIES", "IGNORE", "LOSSES", "CrossEntropy", "Dice", "Ohem"]
