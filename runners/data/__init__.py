@@ -12,7 +12,7 @@ from runners.data.ade20k import ADE20K
 from runners.data.camvid import CamVid
 from runners.data.cityscapes import Cityscapes
 from runners.data.coco_stuff import CocoStuff10k, CocoStuff164k
-from runners.data.contract import IGNORE, DataInfo, DataSet, Facts, Split, SplitName
+from runners.data.contract import IGNORE, DataInfo, DataSet, Facts, FromFiles, Split, SplitName
 from runners.data.folder import Folder
 from runners.data.pascal_context import PascalContext
 from runners.data.shapes import Shapes
@@ -51,4 +51,16 @@ def dataset(component: Component, place: Mapping[str, str]) -> DataSet:
     return made
 
 
-__all__ = ["DATASETS", "IGNORE", "DataInfo", "DataSet", "Facts", "Folder", "Shapes", "Split", "SplitName", "dataset"]
+__all__ = [
+    "DATASETS",
+    "IGNORE",
+    "DataInfo",
+    "DataSet",
+    "Facts",
+    "Folder",
+    "FromFiles",
+    "Shapes",
+    "Split",
+    "SplitName",
+    "dataset",
+]

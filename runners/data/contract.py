@@ -79,6 +79,17 @@ class Split(Protocol):
 
 
 @runtime_checkable
+class FromFiles(Protocol):
+    """What the splits of data sets on disk offer besides."""
+
+    def name(self, index: int, /) -> str:
+        """What a person would look for: the image's file below the root, or its number in a table."""
+
+    def original(self, index: int, /) -> tuple[Tensor, Tensor]:
+        """Decode a sample at the size that it has on disk."""
+
+
+@runtime_checkable
 class DataSet(Protocol):
     """Constructor parameters before the `*` say where the data lie; keyword-only ones change what it yields."""
 
@@ -105,7 +116,8 @@ def report(problems: Sequence[str]) -> None:
     """
     if problems:
         more = len(problems) - _SHOWN
-        raise DataError("\n".join([*problems[:_SHOWN], *([f"... and {more} more."] if more > 0 else [])]))
+        shown = [*problems[:_SHOWN], *([f"... and {more} more."] if more > 0 else [])]
+        raise DataError("\n".join(shown), problems)
 
 
 def names_of(text: str) -> tuple[str, ...]:

@@ -132,8 +132,10 @@ class DetailSplit:
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         return resized(*self.original(index), self._size)
 
+    def name(self, index: int) -> str:
+        return f"{self._images.name}/{self._drawings[index].image}"
+
     def original(self, index: int) -> tuple[Tensor, Tensor]:
-        """Decode a sample at the size that it has on disk."""
         drawing = self._drawings[index]
         path = self._images / drawing.image
         image = read_image(path, self._subject, channels=3)

@@ -112,7 +112,7 @@ class FileSplit:
     """One split of a data set on disk: each sample is decoded when it is asked for."""
 
     def __init__(self, files: Files, split: SplitName, coding: Coding, *, channels: int, size: tuple[int, int]) -> None:
-        self._subject, self._pairs = files.subject, files.pairs(split)
+        self._subject, self._root, self._pairs = files.subject, files.root, files.pairs(split)
         self._coding, self._channels, self._size = coding, channels, size
 
     def __len__(self) -> int:
@@ -121,8 +121,10 @@ class FileSplit:
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         return resized(*self.original(index), self._size)
 
+    def name(self, index: int) -> str:
+        return self._pairs[index].image.relative_to(self._root).as_posix()
+
     def original(self, index: int) -> tuple[Tensor, Tensor]:
-        """Decode a sample at the size that it has on disk."""
         pair = self._pairs[index]
         image = read_image(pair.image, self._subject, channels=self._channels)
         label = read_label(pair.label, self._subject, self._coding)
