@@ -19,7 +19,16 @@ class SpaceError(NasError):
 
 
 class DataError(NasError):
-    """A data set is missing or not as described."""
+    """A data set is missing or not as described.
+
+    Args:
+        message: for people.
+        problems: every single one, where the message spells out but the first few.
+    """
+
+    def __init__(self, message: str, problems: Iterable[str] = ()) -> None:
+        super().__init__(message)
+        self.problems = tuple(problems) or (message,)
 
 
 class RunError(NasError):

@@ -7,7 +7,7 @@ import sys
 import typer
 
 from blocks.errors import NasError
-from nas.cli import blocks, cost, listings, space
+from nas.cli import blocks, cost, data, listings, space
 from nas.cli.sweep import sweep
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ for command in (
     space.space,
     cost.cost,
     blocks.blocks,
+    data.data,
     listings.studies,
     listings.trials,
     listings.front,

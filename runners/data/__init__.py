@@ -8,12 +8,27 @@ from typing import Any
 from blocks.architecture import Component
 from blocks.errors import DataError, law, nearest
 from blocks.options import complete, supplied
+from runners.data.ade20k import ADE20K
 from runners.data.camvid import CamVid
-from runners.data.contract import IGNORE, DataInfo, DataSet, Split, SplitName
+from runners.data.cityscapes import Cityscapes
+from runners.data.coco_stuff import CocoStuff10k, CocoStuff164k
+from runners.data.contract import IGNORE, DataInfo, DataSet, Facts, FromFiles, Split, SplitName
 from runners.data.folder import Folder
+from runners.data.pascal_context import PascalContext
 from runners.data.shapes import Shapes
+from runners.data.voc2012 import VOC2012
 
-DATASETS: dict[str, type] = {"camvid": CamVid, "folder": Folder, "shapes": Shapes}
+DATASETS: dict[str, type] = {
+    "ade20k": ADE20K,
+    "camvid": CamVid,
+    "cityscapes": Cityscapes,
+    "coco_stuff10k": CocoStuff10k,
+    "coco_stuff164k": CocoStuff164k,
+    "folder": Folder,
+    "pascal_context": PascalContext,
+    "shapes": Shapes,
+    "voc2012": VOC2012,
+}
 
 
 def dataset(component: Component, place: Mapping[str, str]) -> DataSet:
@@ -36,4 +51,16 @@ def dataset(component: Component, place: Mapping[str, str]) -> DataSet:
     return made
 
 
-__all__ = ["DATASETS", "IGNORE", "DataInfo", "DataSet", "Folder", "Shapes", "Split", "SplitName", "dataset"]
+__all__ = [
+    "DATASETS",
+    "IGNORE",
+    "DataInfo",
+    "DataSet",
+    "Facts",
+    "Folder",
+    "FromFiles",
+    "Shapes",
+    "Split",
+    "SplitName",
+    "dataset",
+]

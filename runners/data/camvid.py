@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Annotated, ClassVar
 
 from blocks.options import Range
-from runners.data.contract import Colour, DataInfo, SplitName
-from runners.data.files import Coding, FileSplit, Layout, files_fingerprint
+from runners.data.contract import Colour, DataInfo, Facts, SplitName
+from runners.data.decode import Coding
+from runners.data.files import FileSplit, Layout, files_fingerprint
 
 _CLASSES: dict[str, Colour] = {
     "sky": (128, 128, 128),
@@ -36,7 +37,8 @@ class CamVid:
     version: ClassVar[int] = 1
 
     def __init__(self, root: str, *, size: Annotated[tuple[int, int], Range(16, 4096)] = (360, 480)) -> None:
-        self.info = DataInfo(tuple(_CLASSES), tuple(_CLASSES.values()), 3, size)
+        facts = Facts(train=367, val=101, crop=(360, 480), test=(360, 480))
+        self.info = DataInfo(tuple(_CLASSES), tuple(_CLASSES.values()), 3, size, facts)
         self._layout = Layout(subject="Data set camvid", root=Path(root).expanduser())
         self._coding = Coding(tuple(range(len(_CLASSES))), ignore=(_UNLABELLED, 255))
 

@@ -22,6 +22,24 @@ Colour = tuple[int, int, int]
 _SHOWN = 10
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What is published of a data set and how it is usually used; its files are held to it before a sweep.
+
+    Args:
+        train: images to train on. [count]
+        val: images to evaluate on. [count]
+        crop: the usual height and width of a training crop. [px]
+        test: the usual length of the shorter side at evaluation, and the most of the longer one; proportions
+            are kept. [px]
+    """
+
+    train: int
+    val: int
+    crop: tuple[int, int]
+    test: tuple[int, int]
+
+
 @dataclass(frozen=True, slots=True)
 class DataInfo:
     """What is known of a data set from its options alone, before any file is touched.
@@ -31,12 +49,14 @@ class DataInfo:
         palette: a colour for each class, to draw it with. [0 to 255]
         image_channels: 1 (grey), 3 (RGB) or 4 (RGB and one more). [count]
         size: height and width of every sample. [px]
+        facts: what is published of it, if it is.
     """
 
     names: tuple[str, ...]
     palette: tuple[Colour, ...]
     image_channels: int
     size: tuple[int, int]
+    facts: Facts | None = None
 
     @property
     def classes(self) -> int:
@@ -56,6 +76,17 @@ class Split(Protocol):
             image: (image_channels, H, W)
             label: (H, W), ids from 0 to classes - 1, or 255 = ignore
         """
+
+
+@runtime_checkable
+class FromFiles(Protocol):
+    """What the splits of data sets on disk offer besides."""
+
+    def name(self, index: int, /) -> str:
+        """What a person would look for: the image's file below the root, or its number in a table."""
+
+    def original(self, index: int, /) -> tuple[Tensor, Tensor]:
+        """Decode a sample at the size that it has on disk."""
 
 
 @runtime_checkable
@@ -85,7 +116,18 @@ def report(problems: Sequence[str]) -> None:
     """
     if problems:
         more = len(problems) - _SHOWN
-        raise DataError("\n".join([*problems[:_SHOWN], *([f"... and {more} more."] if more > 0 else [])]))
+        shown = [*problems[:_SHOWN], *([f"... and {more} more."] if more > 0 else [])]
+        raise DataError("\n".join(shown), problems)
+
+
+def names_of(text: str) -> tuple[str, ...]:
+    """Read names that are written one after the other: `wall, chest of drawers, sea`."""
+    return tuple(name.strip() for name in text.replace("\n", " ").split(","))
+
+
+def colours_of(text: str) -> tuple[Colour, ...]:
+    """Read colours that are written as on the web, apart from the mark: `787878 b47878`."""
+    return tuple((int(c[0:2], 16), int(c[2:4], 16), int(c[4:6], 16)) for c in text.split())
 
 
 def palette(classes: int) -> tuple[Colour, ...]:

@@ -8,7 +8,8 @@ from typing import Annotated, ClassVar, Literal
 from blocks.errors import DataError, law
 from blocks.options import Range
 from runners.data.contract import DataInfo, SplitName, palette
-from runners.data.files import Coding, FileSplit, Layout, files_fingerprint
+from runners.data.decode import Coding
+from runners.data.files import FileSplit, Layout, files_fingerprint
 
 _MOST = 254  # labels are 8-bit: 255 ignores, 254 marks mistakes
 
