@@ -9,11 +9,13 @@ from blocks.backbones.bisenetv2 import Bilateral
 from blocks.backbones.df import Df1, Df2
 from blocks.backbones.mit import MixTransformer
 from blocks.backbones.mscan import MultiScaleAttention
+from blocks.backbones.psa_hrnet import PolarizedHRNet
 from blocks.backbones.stdc import Stdc1, Stdc2
 from blocks.backbones.timm import Timm
 
 BACKBONES: dict[str, type[nn.Module]] = {
     "timm": Timm,
+    "psa_hrnet": PolarizedHRNet,
     "stdc1": Stdc1,
     "stdc2": Stdc2,
     "mit": MixTransformer,
