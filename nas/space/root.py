@@ -21,6 +21,7 @@ from runners.protocol import Training
 
 SECTIONS = (
     "name", "data", "shared", "architecture", "training", "objectives", "budget", "forbid", "search", "resources",
+    "published",
 )  # fmt: skip
 REST: Mapping[str, Option] = {"align_corners": Option("align_corners", bool, False)}
 _EASY = 50_000  # steps of counting that reading a file may take
@@ -42,6 +43,7 @@ def built(root: Table, name: str, mistakes: Mistakes) -> dict[str, Any] | None:
         "budget": sections.budget(root.entries.get("budget")),
         "search": sections.search(root.entries.get("search")),
         "resources": sections.resources(root.entries.get("resources")),
+        "published": sections.published(root.entries.get("published")),
         "tree": _Trees(Components(values, mistakes), mistakes).tree(root),
     }
     if mistakes.found or found is None:
@@ -113,9 +115,9 @@ class _Trees:
         node = root.entries.get("training")
         training = self.components.part(node, "training", options_of(Training), besides=("losses",))
         written = node.entries.get("losses") if isinstance(node, Table) else None
-        losses = self.losses(written, root.mark)
+        main, coarse, auxiliary = self.losses(written, root.mark)
         rules = Rules(self.mistakes, self.components.values.shared, REST, options_of(Training))
-        return Tree(slots, rest, training, *losses, rules.rules(root.entries.get("forbid")))
+        return Tree(slots, rest, training, main, coarse, auxiliary, rules.rules(root.entries.get("forbid")))
 
     def architecture(self, node: Node | None) -> tuple[tuple[Slot, ...], Part]:
         known = (*SLOTS, *REST)

@@ -196,12 +196,12 @@ def choose(tree: Tree, ask: Ask) -> Candidate:
     parts: dict[str, Any] = {slot.kind: walk.slot(slot) for slot in tree.slots}
     architecture = Architecture(**parts, **walk.part(tree.rest))  # type: ignore[arg-type]
     training = complete(Training, walk.part(tree.training), subject="training")
-    losses = [tuple(walk.slot(slot) for slot in slots) for slots in tree.losses]
+    main, coarse, auxiliary = (tuple(walk.slot(slot) for slot in slots) for slots in tree.losses)
     answers = MappingProxyType(walk.answers)
     for rule in tree.rules:
         if all(c.met(walk.facts.get(c.path, ())) for c in rule.conditions):
             raise Forbidden(answers)
-    return Candidate(architecture, tuple(sorted(training.items())), *losses, answers)
+    return Candidate(architecture, tuple(sorted(training.items())), main, coarse, auxiliary, answers)
 
 
 def questions(tree: Tree) -> tuple[Question, ...]:
