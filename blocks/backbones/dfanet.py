@@ -47,7 +47,9 @@ class XceptionBlock(nn.Module):
                 _activated_first(quarter, outputs, stride),
             )
             same = stride == 1 and inputs == outputs
-            self.shortcut = nn.Identity() if same else conv_norm_act(inputs, outputs, stride=stride, act=None)
+            self.shortcut: nn.Module = (
+                nn.Identity() if same else conv_norm_act(inputs, outputs, stride=stride, act=None)
+            )
         else:
             self.body = nn.Sequential(
                 _activated_last(inputs, quarter, stride),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
+from blocks.heads.fcn import FullyConvolutional
 from blocks.heads.linear import Linear
 from blocks.heads.ssa import AdaptiveHead
 
-HEADS: dict[str, type[nn.Module]] = {"linear": Linear, "ssa": AdaptiveHead}
+HEADS: dict[str, type[nn.Module]] = {"linear": Linear, "fcn": FullyConvolutional, "ssa": AdaptiveHead}
