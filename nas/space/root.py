@@ -15,7 +15,7 @@ from nas.space.forbid import Rules
 from nas.space.mistakes import Mark, Mistakes
 from nas.space.nodes import Listing, Node, Scalar, Table, is_null, plain
 from nas.space.sections import Sections
-from nas.space.tree import LOSSES, Part, Slot, Tree, questions, slot_questions
+from nas.space.tree import LOSSES, Part, Slot, Tree, questions
 from nas.space.values import Values
 from runners.protocol import Training
 
@@ -172,10 +172,7 @@ class _Trees:
         slots = [self.components.slot(item, path, LOSSES[key]) for item in items]
         names = [name for slot in slots if slot for name in slot.parts]
         for item, slot in zip(items, slots, strict=True):
-            # Maps of one network may want different heads. Two questions of one name could not be told apart.
-            if slot is None or (key == "auxiliary" and not any(slot_questions(slot))):
-                continue
-            for name in slot.parts:
+            for name in slot.parts if slot else ():
                 if names.count(name) > 1:
                     self.mistakes.add(item.mark, path, "each loss once", {"loss": name}, "Set its weight instead")
         return tuple(s for s in slots if s)

@@ -208,18 +208,17 @@ def questions(tree: Tree) -> tuple[Question, ...]:
     """Every question that may be asked, once each, in the order of the walk."""
     asked = [*architecture_questions(tree), *_part_questions(tree.training)]
     for slot in chain.from_iterable(tree.losses):
-        asked += slot_questions(slot)
+        asked += _slot_questions(slot)
     return tuple({q.path: q for q in asked}.values())
 
 
 def architecture_questions(tree: Tree) -> tuple[Question, ...]:
     """Those whose answers may change the architecture, once each, in the order of the walk."""
-    asked = [question for slot in tree.slots for question in slot_questions(slot)]
+    asked = [question for slot in tree.slots for question in _slot_questions(slot)]
     return tuple({q.path: q for q in (*asked, *_part_questions(tree.rest))}.values())
 
 
-def slot_questions(slot: Slot) -> Iterator[Question]:
-    """Those that a place may ask: which component, and then its options."""
+def _slot_questions(slot: Slot) -> Iterator[Question]:
     if slot.question:
         yield slot.question
     for part in slot.parts.values():

@@ -26,15 +26,9 @@ def choices_of(architecture: Architecture, protocol: Protocol) -> dict[str, Valu
 
 
 def _spelled(path: str, components: Iterable[Component]) -> dict[str, Value]:
-    found: dict[str, Value] = {}
-    names: list[str] = []
-    for component in components:
-        names.append(component.name)
-        # One loss may serve several maps, each with options of its own: the second is `auxiliary_head_2`.
-        place = names.count(component.name)
-        spelled = component.name if place == 1 else f"{component.name}_{place}"
-        found |= {f"{path}.{spelled}.{option}": value for option, value in component.options}
-    return {path: "+".join(names), **found}
+    components = tuple(components)
+    options = {f"{path}.{c.name}.{option}": value for c in components for option, value in c.options}
+    return {path: "+".join(c.name for c in components), **options}
 
 
 def as_text(value: Value) -> str | None:

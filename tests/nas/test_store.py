@@ -1,13 +1,12 @@
 import math
 import sqlite3
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from blocks.architecture import Architecture, Component
+from blocks.architecture import Architecture
 from blocks.errors import QueryError, StoreError
 from nas.store import Store, choices_of
 from nas.store.schema import STATES
@@ -270,18 +269,6 @@ def test_plain_sql_groups_by_component(filled: Store) -> None:
     )
     with sqlite3.connect(filled.url.removeprefix("sqlite:///")) as plain:
         assert plain.execute(query).fetchall() == [("none", 0.2), ("ppm", 0.375), ("psa", 0.5)]
-
-
-def test_a_loss_on_several_maps_keeps_the_options_of_each(architecture_of: Make, protocol_of: Make) -> None:
-    heads = tuple(Component.of("auxiliary_head", {"at": (at,), "weight": 1.0}) for at in ("level_2", "level_3"))
-    found = choices_of(architecture_of("none"), replace(protocol_of(), auxiliary=heads))
-    assert {path: value for path, value in found.items() if path.startswith("auxiliary")} == {
-        "auxiliary": "auxiliary_head+auxiliary_head",
-        "auxiliary.auxiliary_head.at": ("level_2",),
-        "auxiliary.auxiliary_head.weight": 1.0,
-        "auxiliary.auxiliary_head_2.at": ("level_3",),
-        "auxiliary.auxiliary_head_2.weight": 1.0,
-    }
 
 
 def test_choices_are_spelled_out_option_by_option(
