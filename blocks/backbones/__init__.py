@@ -7,6 +7,7 @@ from torch import nn
 from blocks.backbones.bisenet import Bisenet
 from blocks.backbones.bisenetv2 import Bilateral
 from blocks.backbones.df import Df1, Df2
+from blocks.backbones.dfanet import Dfanet
 from blocks.backbones.mit import MixTransformer
 from blocks.backbones.mscan import MultiScaleAttention
 from blocks.backbones.psa_hrnet import PolarizedHRNet
@@ -24,4 +25,5 @@ BACKBONES: dict[str, type[nn.Module]] = {
     "bisenet": Bisenet,
     "df1": Df1,
     "df2": Df2,
+    "dfanet": Dfanet,
 }
