@@ -7,6 +7,8 @@ from torch import nn
 from blocks.backbones.bisenet import Bisenet
 from blocks.backbones.bisenetv2 import Bilateral
 from blocks.backbones.df import Df1, Df2
+from blocks.backbones.gun import Gun
+from blocks.backbones.icnet import Icnet
 from blocks.backbones.mit import MixTransformer
 from blocks.backbones.mscan import MultiScaleAttention
 from blocks.backbones.stdc import Stdc1, Stdc2
@@ -20,6 +22,8 @@ BACKBONES: dict[str, type[nn.Module]] = {
     "mscan": MultiScaleAttention,
     "bisenetv2": Bilateral,
     "bisenet": Bisenet,
+    "icnet": Icnet,
+    "gun": Gun,
     "df1": Df1,
     "df2": Df2,
 }
