@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import entry_points
 from types import MappingProxyType
 from typing import Any
@@ -14,7 +14,7 @@ from blocks.backbones import BACKBONES
 from blocks.contexts import CONTEXTS, REFINES
 from blocks.errors import BlockError, law, nearest
 from blocks.heads import HEADS
-from blocks.losses import LOSSES
+from blocks.losses import AUXILIARIES, LOSSES
 from blocks.options import complete
 
 _OURS: Mapping[str, Mapping[str, type]] = {
@@ -24,13 +24,15 @@ _OURS: Mapping[str, Mapping[str, type]] = {
     "refine": REFINES,
     "head": HEADS,
     "loss": LOSSES,
+    "auxiliary": AUXILIARIES,
 }
-_GROUPS = {"refine": "nas.contexts", "loss": "nas.losses"}
+KINDS = tuple(_OURS)
+_GROUPS = {"refine": "nas.contexts", "loss": "nas.losses", "auxiliary": "nas.auxiliaries"}
 
 
 @functools.cache
 def catalogue(slot: str) -> Mapping[str, type]:
-    """Return the components of a slot (`backbone`, `context`, `align`, `refine`, `head`, `loss`) by name.
+    """Return the components of a slot by name: backbone, context, align, refine, head, loss or auxiliary.
 
     Raises:
         BlockError: there is no such slot, or an installed package offers a name that is taken.
@@ -74,9 +76,16 @@ def completed(architecture: Architecture) -> Architecture:
     return Architecture(**slots, align_corners=architecture.align_corners)
 
 
-def versions(architecture: Architecture) -> dict[str, int]:
-    """The version of each component in use: raised when its numbers change, and part of a result's identity."""
-    return {slot: component_type(slot, c.name).version for slot, c in architecture.slots()}  # type: ignore[attr-defined]
+def versions(architecture: Architecture, losses: Iterable[tuple[str, Component]] = ()) -> dict[str, int]:
+    """The version of each component in use: raised when its numbers change, and part of a result's identity.
+
+    Args:
+        architecture: the network.
+        losses: what trains it, each with its slot: `loss` or `auxiliary`.
+    """
+    used = [(slot, slot, c.name) for slot, c in architecture.slots()]
+    used += [(f"{slot}.{c.name}", slot, c.name) for slot, c in losses]
+    return {key: component_type(slot, name).version for key, slot, name in used}  # type: ignore[attr-defined]
 
 
-__all__ = ["SLOTS", "catalogue", "completed", "component", "component_type", "versions"]
+__all__ = ["KINDS", "SLOTS", "catalogue", "completed", "component", "component_type", "versions"]

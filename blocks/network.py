@@ -71,10 +71,11 @@ class Supervised(nn.Module):
         network: what is trained.
         main: losses on the logits.
         coarse: losses on each of the coarse logits, where the network has any.
+        auxiliary: losses on what else the network gives; what only they need is theirs and no part of the network.
         class_weights: (classes,), handed to every loss that weighs classes.
 
     Raises:
-        BlockError: a loss does not exist or does not take its options.
+        BlockError: a loss does not exist, does not take its options, or reads what the network does not give.
     """
 
     def __init__(
@@ -83,14 +84,18 @@ class Supervised(nn.Module):
         *,
         main: Sequence[Component] = (CROSS_ENTROPY,),
         coarse: Sequence[Component] = (CROSS_ENTROPY,),
+        auxiliary: Sequence[Component] = (),
         class_weights: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.network = network
-        classes = network.shapes.classes
-        self._names = (*(f"main.{c.name}" for c in main), *(f"coarse.{c.name}" for c in coarse))
-        self.main = nn.ModuleList(_criterion(c, classes, class_weights) for c in main)
-        self.coarse = nn.ModuleList(_criterion(c, classes, class_weights) for c in coarse)
+        shapes = network.shapes
+        coarse = coarse if shapes.coarse else ()
+        used = {"main": main, "coarse": coarse, "auxiliary": auxiliary}
+        self._names = [f"{key}.{c.name}" for key, losses in used.items() for c in losses]
+        self.main = nn.ModuleList(_loss("loss", c, shapes.classes, class_weights) for c in main)
+        self.coarse = nn.ModuleList(_loss("loss", c, shapes.classes, class_weights) for c in coarse)
+        self.auxiliary = nn.ModuleList(_loss("auxiliary", c, shapes, class_weights) for c in auxiliary)
 
     def forward(self, image: Tensor, labels: Tensor) -> dict[str, Tensor]:
         features = self.network.features(image)
@@ -99,10 +104,10 @@ class Supervised(nn.Module):
         logits = _resize(_logits(features).float(), labels, corners)
         coarse = [_resize(c.float(), labels, corners) for c in features.coarse]
         values = [criterion(logits, labels) for criterion in self.main]
-        if coarse:
-            values += [sum(criterion(c, labels) for c in coarse) for criterion in self.coarse]
+        values += [sum(criterion(c, labels) for c in coarse) for criterion in self.coarse]
+        values += [loss(features, labels) for loss in self.auxiliary]
         losses: dict[str, Tensor] = {}
-        for name, value in zip(self._names, values, strict=False):
+        for name, value in zip(self._names, values, strict=True):
             # One loss may be listed twice with different options; it then shows up as their sum.
             losses[name] = losses[name] + value if name in losses else value
         return losses
@@ -223,10 +228,14 @@ def _given_map(slot: str, source: Shapes) -> FeatureMap:
     raise BlockError(law("A method from one map to one map", "the slot context or refine", {"slot": slot}, "Move it"))
 
 
-def _criterion(choice: Component, classes: int, class_weights: Tensor | None) -> nn.Module:
-    full = component("loss", choice.name, dict(choice.options))
-    kind: Any = component_type("loss", full.name)
-    return cast(nn.Module, kind(classes, class_weights, **dict(full.options)))
+def _loss(slot: str, choice: Component, about: Shapes | int, class_weights: Tensor | None) -> nn.Module:
+    """Build a loss: a criterion is told the number of classes, an auxiliary loss all that the network gives."""
+    full = component(slot, choice.name, dict(choice.options))
+    kind: Any = component_type(slot, full.name)
+    try:
+        return cast(nn.Module, kind(about, class_weights, **dict(full.options)))
+    except BlockError as error:
+        raise BlockError(f"{slot} {choice.name}: {error}") from error
 
 
 def _logits(features: Features) -> Tensor:

@@ -73,6 +73,11 @@ class Option:
     check: Check | None = None
 
     @property
+    def required(self) -> bool:
+        """True where there is no default."""
+        return self.default is inspect.Parameter.empty  # type: ignore[comparison-overlap]  # how inspect says so
+
+    @property
     def choices(self) -> tuple[Value, ...] | None:
         """The allowed values where they are listed (`Literal` or bool), else None."""
         if get_origin(self.hint) is Literal:

@@ -73,6 +73,7 @@ class Protocol:
         training: options of `Training`, complete.
         main: losses on the logits, added up.
         coarse: losses on each of the coarse logits, added up.
+        auxiliary: losses on what else the network gives, added up.
     """
 
     data: Component
@@ -83,6 +84,7 @@ class Protocol:
     training: tuple[tuple[str, Value], ...]
     main: tuple[Component, ...]
     coarse: tuple[Component, ...]
+    auxiliary: tuple[Component, ...] = ()
 
     def canonical(self) -> str:
         """The one JSON spelling: what `fingerprint` hashes and the store keeps."""
@@ -91,12 +93,18 @@ class Protocol:
             "training": dict(self.training),
             "main": [c.plain() for c in self.main],
             "coarse": [c.plain() for c in self.coarse],
+            "auxiliary": [c.plain() for c in self.auxiliary],
         }
         return canonical_json(plain)
 
     @property
     def fingerprint(self) -> str:
         return fingerprint(self.canonical())
+
+    def losses(self) -> tuple[tuple[str, Component], ...]:
+        """Every loss with the slot whose catalogue holds it."""
+        criteria = (("loss", component) for component in (*self.main, *self.coarse))
+        return (*criteria, *(("auxiliary", component) for component in self.auxiliary))
 
     def recipe(self) -> Training:
         """The training options as the typed value (inactive ones at their defaults)."""

@@ -108,7 +108,13 @@ class _Trial:
         weights = None
         if self._training.class_weights == "inverse_log":
             weights = (1.0 / torch.log(1.02 + self._samples.shares)).float()
-        supervised = Supervised(network, main=protocol.main, coarse=protocol.coarse, class_weights=weights)
+        supervised = Supervised(
+            network,
+            main=protocol.main,
+            coarse=protocol.coarse,
+            auxiliary=protocol.auxiliary,
+            class_weights=weights,
+        )
         return supervised.to(self._device).to(memory_format=self._format)
 
     def _batches(self) -> tuple[Shuffled, DataLoader[Batch], DataLoader[Batch]]:
@@ -236,7 +242,7 @@ def _agree(samples: InMemory, proposal: Proposal) -> None:
 
 
 def _identity(proposal: Proposal) -> str:
-    versions = catalogue.versions(proposal.architecture)
+    versions = catalogue.versions(proposal.architecture, proposal.protocol.losses())
     return identity(proposal.architecture, proposal.protocol, proposal.seed, versions)
 
 

@@ -1,13 +1,30 @@
-"""The catalogue of losses. Logits arrive at the size of the labels; each loss returns its own weighted value."""
+"""The catalogues of losses: criteria on logits, and auxiliary losses on what else a network gives.
+
+Each returns its own weighted value. A criterion gets logits at the size of the labels; an auxiliary loss is built from
+the `Shapes` of the whole network, gets its `Features`, and owns whatever only training needs.
+"""
 
 from __future__ import annotations
 
 from torch import nn
 
+from blocks.losses.auxiliary_head import AuxiliaryHead
+from blocks.losses.boundary import Boundary
 from blocks.losses.cross_entropy import IGNORE, CrossEntropy
+from blocks.losses.detail import DetailGuidance
 from blocks.losses.dice import Dice
+from blocks.losses.lovasz import Lovasz
 from blocks.losses.ohem import Ohem
+from blocks.losses.soft_iou import SoftIou
 
-LOSSES: dict[str, type[nn.Module]] = {"cross_entropy": CrossEntropy, "dice": Dice, "ohem": Ohem}
+LOSSES: dict[str, type[nn.Module]] = {
+    "cross_entropy": CrossEntropy,
+    "ohem": Ohem,
+    "dice": Dice,
+    "soft_iou": SoftIou,
+    "lovasz": Lovasz,
+    "boundary": Boundary,
+}
+AUXILIARIES: dict[str, type[nn.Module]] = {"auxiliary_head": AuxiliaryHead, "detail": DetailGuidance}
 
-__all__ = ["IGNORE", "LOSSES", "CrossEntropy", "Dice", "Ohem"]
+__all__ = ["AUXILIARIES", "IGNORE", "LOSSES", "Boundary", "CrossEntropy", "Dice", "Lovasz", "Ohem", "SoftIou"]

@@ -14,6 +14,15 @@ _SHOWN = (
     *("backbone", "context", "align", "refine", "head"),
     *("params", "macs", "macs_conv", "activation_bytes", "latency_ms", "peak_memory_bytes"),
 )
+_GALLERY = (
+    *("network", "data", "size", "miou_published", "params", "params_published", "params_difference"),
+    *("macs", "macs_published", "macs_difference", "macs_conv", "macs_conv_published", "macs_conv_difference"),
+    *("compared_with", "follows"),
+)
+_PUBLISHED = (
+    "measured: counted from public code, without what only training needs; reported: as printed, with its rounding "
+    "and its way of counting."
+)
 _CONVENTIONS = (
     "macs: multiply-accumulates of everything, attention included (FLOPs are twice that); "
     'macs_conv: convolutions and linear layers alone, printed as "GFLOPs" in many papers.'
@@ -21,7 +30,12 @@ _CONVENTIONS = (
 
 
 def cost(
-    space: Annotated[str, typer.Argument(metavar="FILE|NAME", help="A space file, or a space that ships with nas.")],
+    space: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE|NAME", help="A space file, or a space that ships with nas; `published` for the whole gallery."
+        ),
+    ],
     *,
     size: Annotated[str, typer.Option(metavar="HxW", help="Input size; by default that of the space's data.")] = "",
     classes: Annotated[int, typer.Option(min=0, help="Classes told apart; 0 for those of the space's data.")] = 0,
@@ -35,9 +49,12 @@ def cost(
     check_format(format)
     wanted = _size(size)
     # These bring torch and timm, which `nas --help` must not wait for.
-    from nas.report import costs
+    from nas.report import costs, gallery
     from nas.space import Space
 
+    if networks := gallery.folder(space):
+        _gallery(space, gallery.gallery(networks), format)
+        return
     if latency:
         costs.check_device(device)
     loaded = Space.load(space, sets=set or [])
@@ -53,10 +70,28 @@ def cost(
         typer.echo(render(rows, format, columns=columns, title=f"{loaded.name}: {len(rows)} of {count} architectures"))
         height, width = on.size
         typer.echo(f"\nInput {on.image_channels}x{height}x{width}, {on.classes} classes. {_CONVENTIONS}")
+        if loaded.published and (compared := gallery.comparisons(loaded, rows, on)):
+            title = f"Published: {loaded.published.follows}"
+            typer.echo("\n" + render(compared, format, title=title))
+            typer.echo("\n".join(filter(None, ["", _PUBLISHED, loaded.published.differs])))
     if count > len(rows):
         typer.echo(f"{len(rows)} of {count} architectures shown, drawn at random. --limit shows more.", err=True)
     for problem in problems:
         typer.echo(f"Not built: {problem}", err=True)
+
+
+def _gallery(name: str, rows: list[dict[str, object]], format: str) -> None:
+    """Print published networks, one row each."""
+    if format in ("json", "csv"):
+        typer.echo(render(rows, format))
+        return
+    title = f"{len(rows)} published networks"
+    if format == "md":
+        typer.echo(f"# {title}\n\nWritten by `nas cost {name} --format md`. {_PUBLISHED}\n")
+    typer.echo(render(rows, format, columns=_GALLERY, title=title))
+    typer.echo(f"\n{_CONVENTIONS}")
+    told = [f"{row['network']}: {row['differs']}" for row in rows if row["differs"]]
+    typer.echo("".join(f"\n- {line}" if format == "md" else f"\n{line}" for line in told))
 
 
 def _size(text: str) -> tuple[int, int] | None:

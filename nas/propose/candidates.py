@@ -107,8 +107,9 @@ class Candidates:
         return Asked(trial, candidate, self._protocol(candidate), self._key(candidate))
 
     def _key(self, candidate: Candidate) -> str:
-        known = versions(candidate.architecture)
-        return identity(candidate.architecture, self._protocol(candidate), self._space.search.seed, known)
+        protocol = self._protocol(candidate)
+        known = versions(candidate.architecture, protocol.losses())
+        return identity(candidate.architecture, protocol, self._space.search.seed, known)
 
     def _protocol(self, candidate: Candidate) -> Protocol:
         return protocol_of(self._space, candidate, self._data, self._data_fingerprint)
@@ -125,6 +126,7 @@ def protocol_of(space: Space, candidate: Candidate, data: DataInfo, data_fingerp
         training=candidate.training,
         main=candidate.main,
         coarse=candidate.coarse,
+        auxiliary=candidate.auxiliary,
     )
 
 

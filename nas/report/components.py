@@ -6,7 +6,7 @@ import inspect
 import json
 import re
 
-from blocks.catalogue import SLOTS, catalogue, component_type
+from blocks.catalogue import KINDS, catalogue, component_type
 from blocks.options import options_of
 
 Row = dict[str, object]
@@ -21,7 +21,7 @@ def component_rows(slot: str | None = None) -> list[Row]:
         BlockError: there is no such slot.
     """
     rows: list[Row] = []
-    for each in (*SLOTS, "loss") if slot is None else (slot_of(slot),):
+    for each in KINDS if slot is None else (slot_of(slot),):
         for name, component in catalogue(each).items():
             text = inspect.getdoc(component) or ""
             options = ", ".join(f"{o.name}={written(o.default)}" for o in options_of(component).values())
@@ -69,8 +69,8 @@ def description(slot: str, name: str) -> str:
 
 
 def slot_of(word: str) -> str:
-    """The slot that a word means, the plural included (`contexts`, `losses`)."""
-    return next((slot for slot in (*SLOTS, "loss") if word in {slot, f"{slot}s", f"{slot}es"}), word)
+    """The slot that a word means, the plural included (`contexts`, `losses`, `auxiliaries`)."""
+    return next((kind for kind in KINDS if word in {kind, f"{kind}s", f"{kind}es", f"{kind[:-1]}ies"}), word)
 
 
 def section(text: str, title: str) -> str:

@@ -37,11 +37,15 @@ class Input:
 
 
 def input_of(space: Space, *, size: tuple[int, int] | None, classes: int | None) -> Input:
-    """Take what the space's data set says, unless the person says otherwise; no file of the data is touched."""
+    """Take what was published for its network, else what its data set says, unless the person says otherwise.
+
+    No file of the data is touched.
+    """
     # What a data set yields is known from its options; where it lies does not matter here.
     place = dict.fromkeys(supplied(DATASETS[space.data.name]), "unread")
     info: DataInfo = dataset(space.data, place).info
-    return Input(size or info.size, classes or info.classes, info.image_channels)
+    known = space.published or info
+    return Input(size or known.size, classes or known.classes, info.image_channels)
 
 
 def architectures(space: Space, limit: int) -> Iterator[Architecture]:

@@ -80,7 +80,9 @@ def human(name: str, value: object) -> str:
 def _number(name: str, value: float) -> str:
     if math.isnan(value):
         return ""
-    if name in _COUNTS or name.endswith("_bytes"):
+    if name == "difference" or name.endswith("_difference"):
+        return f"{value:+.2%}"
+    if name.removesuffix("_published") in _COUNTS or name.endswith("_bytes"):
         return engineering(value, "B" if name.endswith("_bytes") else "")
     if name in _SCORES:
         return f"{value:.4f}"

@@ -11,6 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 
 from blocks.errors import SpaceError, law
 from blocks.options import Option, Value, is_active
@@ -172,7 +173,7 @@ class _Counting:
     def training(self, states: Counter[State]) -> Counter[State]:
         options = tuple(f"{self.tree.training.path}.{f.option.name}" for f in self.tree.training.fields)
         states = self.pruned(self.part(states, self.tree.training), options)
-        for losses in (self.tree.main, self.tree.coarse):
+        for losses in self.tree.losses:
             for slot in losses:
                 states = self.slot(states, slot)
             states = self.pruned(states, tuple(slot.path for slot in losses))
@@ -220,7 +221,7 @@ def candidates(tree: Tree, *, work: int = MAX_WORK) -> int:
 
 def _parts(tree: Tree) -> Iterator[Part]:
     yield from (tree.rest, tree.training)
-    for slot in (*tree.slots, *tree.main, *tree.coarse):
+    for slot in chain(tree.slots, *tree.losses):
         yield from slot.parts.values()
 
 

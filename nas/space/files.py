@@ -2,6 +2,7 @@
 
 How `extends:` merges: the sections in `MERGED` are taken over key by key and the extending file wins. Everything else
 is one answer (a slot, the data set, a question, the objectives, the list of what is forbidden) and is replaced whole.
+What is `published:` of one network holds for no other, and is not taken over.
 """
 
 from __future__ import annotations
@@ -99,7 +100,7 @@ def extended(root: Table | None, path: Path | None, mistakes: Mistakes, above: t
         mistakes.add(node.mark, "extends", f"no circle and at most {MAX_EXTENDS} files", got, "Extend another file")
         return own
     base = load(parent, mistakes, line)
-    return own if base is None else merged(base, own)
+    return own if base is None else merged(without(base, "published"), own)
 
 
 def merged(base: Table, over: Table, path: str = "") -> Table:

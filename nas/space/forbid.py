@@ -24,7 +24,7 @@ from blocks.options import Option, Value, options_of
 from nas.space.mistakes import Mark, Mistakes
 from nas.space.nodes import Listing, Node, Table, holds_table, is_null, literal, plain
 from nas.space.questions import Question
-from nas.space.tree import Asked, Condition, Leaf, Rule
+from nas.space.tree import LOSSES, Asked, Condition, Leaf, Rule
 from nas.space.values import listed, remedy_for
 
 
@@ -91,10 +91,10 @@ class Rules:
                 found = _Place(path, option=self.rest[option])
             case ["training", option] if option in self.training:
                 found = _Place(path, option=self.training[option])
-            case ["training", "losses", "main" | "coarse"]:
-                found = _Place(path, names=tuple(catalogue("loss")))
-            case ["training", "losses", "main" | "coarse", name, option] if name in catalogue("loss"):
-                return self.option_of("loss", name, option, path, mark)
+            case ["training", "losses", key] if key in LOSSES:
+                found = _Place(path, names=tuple(catalogue(LOSSES[key])))
+            case ["training", "losses", key, name, option] if key in LOSSES and name in catalogue(LOSSES[key]):
+                return self.option_of(LOSSES[key], name, option, path, mark)
             case ["shared", name] if isinstance(leaf := self.shared.get(name), Asked):
                 found = _Place(path, question=leaf.question)
         if found is None:

@@ -15,12 +15,13 @@ from nas.space.forbid import Rules
 from nas.space.mistakes import Mark, Mistakes
 from nas.space.nodes import Listing, Node, Scalar, Table, is_null, plain
 from nas.space.sections import Sections
-from nas.space.tree import Part, Slot, Tree, questions
+from nas.space.tree import LOSSES, Part, Slot, Tree, questions
 from nas.space.values import Values
 from runners.protocol import Training
 
 SECTIONS = (
     "name", "data", "shared", "architecture", "training", "objectives", "budget", "forbid", "search", "resources",
+    "published",
 )  # fmt: skip
 REST: Mapping[str, Option] = {"align_corners": Option("align_corners", bool, False)}
 _EASY = 50_000  # steps of counting that reading a file may take
@@ -42,6 +43,7 @@ def built(root: Table, name: str, mistakes: Mistakes) -> dict[str, Any] | None:
         "budget": sections.budget(root.entries.get("budget")),
         "search": sections.search(root.entries.get("search")),
         "resources": sections.resources(root.entries.get("resources")),
+        "published": sections.published(root.entries.get("published")),
         "tree": _Trees(Components(values, mistakes), mistakes).tree(root),
     }
     if mistakes.found or found is None:
@@ -113,9 +115,9 @@ class _Trees:
         node = root.entries.get("training")
         training = self.components.part(node, "training", options_of(Training), besides=("losses",))
         written = node.entries.get("losses") if isinstance(node, Table) else None
-        main, coarse = self.losses(written, root.mark)
+        main, coarse, auxiliary = self.losses(written, root.mark)
         rules = Rules(self.mistakes, self.components.values.shared, REST, options_of(Training))
-        return Tree(slots, rest, training, main, coarse, rules.rules(root.entries.get("forbid")))
+        return Tree(slots, rest, training, main, coarse, auxiliary, rules.rules(root.entries.get("forbid")))
 
     def architecture(self, node: Node | None) -> tuple[tuple[Slot, ...], Part]:
         known = (*SLOTS, *REST)
@@ -143,22 +145,23 @@ class _Trees:
         rest = Table({k: v for k, v in node.entries.items() if k in REST}, node.mark, node.keys)
         return tuple(s for s in slots if s), self.components.part(rest, "architecture", REST)
 
-    def losses(self, node: Node | None, mark: Mark) -> tuple[tuple[Slot, ...], tuple[Slot, ...]]:
-        """Read what supervises the logits and the coarse logits."""
-        default = Scalar("cross_entropy", mark)
-        weighted = Table({"cross_entropy": Table({"weight": Scalar(0.4, mark)}, mark)}, mark)
-        if node is None or is_null(node):
-            return self.sum(default, "main"), self.sum(weighted, "coarse")
-        if not isinstance(node, Table):
+    def losses(self, node: Node | None, mark: Mark) -> list[tuple[Slot, ...]]:
+        """Read what supervises the logits, the coarse logits, and what else the network gives."""
+        defaults: dict[str, Node] = {
+            "main": Scalar("cross_entropy", mark),
+            "coarse": Table({"cross_entropy": Table({"weight": Scalar(0.4, mark)}, mark)}, mark),
+            "auxiliary": Listing((), mark),
+        }
+        written: Mapping[str, Node] = {}
+        if isinstance(node, Table):
+            written = node.entries
+            for key in set(node) - set(LOSSES):
+                remedy = nearest(key, LOSSES)
+                self.mistakes.add(node.at(key), "training.losses", "keys that exist", {"key": key}, remedy)
+        elif node is not None and not is_null(node):
             remedy = "Write {main: cross_entropy}"
             self.mistakes.add(node.mark, "training.losses", "a mapping", {"value": plain(node)}, remedy)
-            return (), ()
-        for key in node:
-            if key not in {"main", "coarse"}:
-                remedy = nearest(key, ("main", "coarse"))
-                self.mistakes.add(node.at(key), "training.losses", "keys that exist", {"key": key}, remedy)
-        main = self.sum(node.entries.get("main", default), "main")
-        return main, self.sum(node.entries.get("coarse", weighted), "coarse")
+        return [self.sum(written.get(key, default), key) for key, default in defaults.items()]
 
     def sum(self, node: Node, key: str) -> tuple[Slot, ...]:
         """Read one loss or a list of losses that are added up."""
@@ -166,7 +169,7 @@ class _Trees:
         items = node.items if isinstance(node, Listing) else (node,)
         if not items and key == "main":
             self.mistakes.add(node.mark, path, "at least one loss", {key: []}, "Write main: cross_entropy")
-        slots = [self.components.slot(item, path, "loss") for item in items]
+        slots = [self.components.slot(item, path, LOSSES[key]) for item in items]
         names = [name for slot in slots if slot for name in slot.parts]
         for item, slot in zip(items, slots, strict=True):
             for name in slot.parts if slot else ():

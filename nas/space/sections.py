@@ -12,7 +12,8 @@ from blocks.errors import nearest
 from blocks.options import Option, Range, Value, is_active, options_of, supplied
 from nas.space.components import ordered
 from nas.space.mistakes import Mark, Mistakes
-from nas.space.nodes import Node, Scalar, Table, is_null, literal, plain
+from nas.space.nodes import Listing, Node, Scalar, Table, is_null, literal, plain
+from nas.space.published import Measured, Published, Reported
 from nas.space.samplers import SAMPLERS
 from nas.space.tree import Fixed
 from nas.space.values import Values
@@ -81,7 +82,9 @@ class Sections:
                 self.mistakes.add(value.mark, f"{path}.{key}", "one value, no question", {key: plain(value)}, "Fix it")
             elif isinstance(leaf := self.values.leaf(value, f"{path}.{key}", schema[key]), Fixed):
                 given[key] = leaf.value
-        full: dict[str, Value] = {o.name: given.get(o.name, o.normal(o.default)) for o in ordered(schema)}
+        # What has no default and was not given, or given wrongly, is missing; that it is was noted.
+        known = [o for o in ordered(schema) if o.name in given or not o.required]
+        full = {o.name: given[o.name] if o.name in given else o.normal(o.default) for o in known}
         return {name: value for name, value in full.items() if is_active(schema[name], full)}
 
     def entries(self, node: Node | None, path: str, known: Iterable[str]) -> list[tuple[str, Node, Mark]]:
@@ -198,3 +201,25 @@ class Sections:
         """Read what a trial gets of the machine."""
         options: dict[str, Any] = self.settings(node, "resources", options_of(Resources))
         return Resources(**options)
+
+    def published(self, node: Node | None) -> Published | None:
+        """Read what others print about the network."""
+        if node is None or is_null(node):
+            return None
+        nested = ("measured", "reported")
+        simple = {name: option for name, option in options_of(Published).items() if name not in nested}
+        facts: dict[str, Any] = self.settings(node, "published", simple, nested)
+        entries = node.entries if isinstance(node, Table) else {}
+        required = {name: option for name, option in simple.items() if option.required}
+        for name in required.keys() - entries.keys():
+            remedy = f"Write {name}: {required[name].type}"
+            self.mistakes.add(node.mark, "published", f"`{name}`", {name: None}, remedy)
+        if (measured := entries.get("measured")) is not None:
+            facts["measured"] = Measured(**self._facts(measured, "published.measured", Measured))
+        listed = entries.get("reported")
+        items = listed.items if isinstance(listed, Listing) else (listed,) if listed is not None else ()
+        facts["reported"] = tuple(Reported(**self._facts(item, "published.reported", Reported)) for item in items)
+        return None if required.keys() - facts.keys() else Published(**facts)
+
+    def _facts(self, node: Node, path: str, kind: type) -> dict[str, Any]:
+        return dict(self.settings(node, path, options_of(kind)))

@@ -20,6 +20,7 @@ from nas.space import count, tree
 from nas.space.files import as_root, extended, find, load, with_sets
 from nas.space.mistakes import Mistakes
 from nas.space.nodes import Scalar, Table, plain
+from nas.space.published import Published
 from nas.space.questions import Question, drawn
 from nas.space.reader import read
 from nas.space.root import built
@@ -42,6 +43,7 @@ class Space:
         budget: what a candidate may cost at most.
         search: sampler, trials, early stopping, seed.
         resources: what a trial gets of the machine.
+        published: what others print about the network, where the file describes a known one.
         text: the whole space after `extends:` and `--set`, for `loads`.
         source: the file, where there is one.
     """
@@ -53,6 +55,7 @@ class Space:
     budget: Mapping[str, float]
     search: Search
     resources: Resources
+    published: Published | None
     text: str
     source: Path | None = None
     tree: Tree = field(repr=False)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from types import MappingProxyType
 from typing import Any
 
@@ -18,6 +19,8 @@ from nas.space.questions import Question, same
 from runners.protocol import Training
 
 Ask = Callable[[Question], Value]
+LOSSES: Mapping[str, str] = MappingProxyType({"main": "loss", "coarse": "loss", "auxiliary": "auxiliary"})
+"""The keys of `training.losses` and the slot whose catalogue each takes from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +105,13 @@ class Tree:
     training: Part
     main: tuple[Slot, ...]
     coarse: tuple[Slot, ...]
+    auxiliary: tuple[Slot, ...] = ()
     rules: tuple[Rule, ...] = ()
+
+    @property
+    def losses(self) -> tuple[tuple[Slot, ...], ...]:
+        """Those on the logits, on the coarse logits, and on what else the network gives."""
+        return self.main, self.coarse, self.auxiliary
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +123,7 @@ class Candidate:
         training: the options of the recipe, complete and sorted.
         main: losses on the logits.
         coarse: losses on each of the coarse logits.
+        auxiliary: losses on what else the network gives.
         answers: path of a question -> the value chosen (the name, where a component is chosen).
     """
 
@@ -121,6 +131,7 @@ class Candidate:
     training: tuple[tuple[str, Value], ...]
     main: tuple[Component, ...]
     coarse: tuple[Component, ...]
+    auxiliary: tuple[Component, ...]
     answers: Mapping[str, Value]
 
 
@@ -185,18 +196,18 @@ def choose(tree: Tree, ask: Ask) -> Candidate:
     parts: dict[str, Any] = {slot.kind: walk.slot(slot) for slot in tree.slots}
     architecture = Architecture(**parts, **walk.part(tree.rest))  # type: ignore[arg-type]
     training = complete(Training, walk.part(tree.training), subject="training")
-    main, coarse = (tuple(walk.slot(s) for s in losses) for losses in (tree.main, tree.coarse))
+    main, coarse, auxiliary = (tuple(walk.slot(slot) for slot in slots) for slots in tree.losses)
     answers = MappingProxyType(walk.answers)
     for rule in tree.rules:
         if all(c.met(walk.facts.get(c.path, ())) for c in rule.conditions):
             raise Forbidden(answers)
-    return Candidate(architecture, tuple(sorted(training.items())), main, coarse, answers)
+    return Candidate(architecture, tuple(sorted(training.items())), main, coarse, auxiliary, answers)
 
 
 def questions(tree: Tree) -> tuple[Question, ...]:
     """Every question that may be asked, once each, in the order of the walk."""
     asked = [*architecture_questions(tree), *_part_questions(tree.training)]
-    for slot in (*tree.main, *tree.coarse):
+    for slot in chain.from_iterable(tree.losses):
         asked += _slot_questions(slot)
     return tuple({q.path: q for q in asked}.values())
 

@@ -20,7 +20,9 @@ def choices_of(architecture: Architecture, protocol: Protocol) -> dict[str, Valu
         found |= _spelled(slot, [component])
     found["align_corners"] = architecture.align_corners
     found |= {f"training.{name}": value for name, value in protocol.training}
-    return found | _spelled("main", protocol.main) | _spelled("coarse", protocol.coarse)
+    for path in ("main", "coarse", "auxiliary"):
+        found |= _spelled(path, getattr(protocol, path))
+    return found
 
 
 def _spelled(path: str, components: Iterable[Component]) -> dict[str, Value]:

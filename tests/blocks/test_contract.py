@@ -12,12 +12,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from blocks.architecture import SLOTS, Component
+from blocks import catalogue as catalogues
+from blocks.architecture import Component
 from blocks.catalogue import catalogue, component
 from blocks.features import FeatureMap, Features, current
 from blocks.options import Option, options_of
 
-KINDS = [pytest.param(slot, name, id=f"{slot}-{name}") for slot in (*SLOTS, "loss") for name in catalogue(slot)]
+KINDS = [pytest.param(slot, name, id=f"{slot}-{name}") for slot in catalogues.KINDS for name in catalogue(slot)]
 
 
 class Traced(nn.Module):
@@ -226,7 +227,7 @@ def test_its_options_are_bounded_and_have_defaults(slot, name):
     kinds = {p.kind for p in inspect.signature(kind).parameters.values()}
     assert kinds <= {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
     for option in options_of(kind).values():
-        assert option.default is not inspect.Parameter.empty, f"{option.name} has no default"
+        assert not option.required, f"{option.name} has no default"
         assert option.problem(option.default) is None, f"the default of {option.name} is none of its values"
         assert is_bounded(option), f"{option.name} has no bounds"
         if option.when:

@@ -359,3 +359,11 @@ def test_defaults() -> None:
     assert space.search.early_stopping is None
     assert space.resources.keep == "last"
     assert (space.count(), space.settings(), space.questions()) == (1, 1, ())
+
+
+def test_what_is_published_of_a_network_is_not_said_of_those_that_extend_it(tmp_path):
+    known = "published: {follows: it, data: ADE20K, size: [64, 64], classes: 150}"
+    (tmp_path / "known.yaml").write_text(f"data: shapes\narchitecture: {{backbone: stdc1}}\n{known}\n")
+    (tmp_path / "mine.yaml").write_text("extends: known.yaml\narchitecture: {context: ppm}\n")
+    assert Space.load(tmp_path / "known.yaml").published.classes == 150
+    assert Space.load(tmp_path / "mine.yaml").published is None

@@ -292,6 +292,7 @@ def test_choices_are_spelled_out_option_by_option(
         "main": "cross_entropy+dice",
         "main.cross_entropy.weight": 1.0,
         "coarse": "",
+        "auxiliary": "",
     }
     kept = store.choices(add(store, study_id, context="ppm"))
     assert (kept["context.ppm.bins"], kept["training.scale"], kept["align_corners"]) == (

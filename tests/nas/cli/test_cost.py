@@ -103,3 +103,39 @@ def test_a_network_that_cannot_be_built_does_not_hide_the_others(cost):
     assert len(json.loads(done.stdout)) == 1
     assert "Not built: backbone timm" in done.stderr
     assert not isinstance(done.exception, BlockError)
+
+
+PUBLISHED = """
+published:
+  follows: the public code
+  data: ADE20K
+  size: [96, 64]
+  classes: 7
+  measured: {params: 1.0e6, macs: 2.0e6}
+  reported:
+    - {data: ADE20K, miou: 0.41, params: 2.0e6, gflops: 0.5, counts: macs_conv, source: the paper}
+    - {data: Cityscapes, miou: 0.7, gflops: 9, size: [512, 1024], source: the paper}
+"""
+
+
+def test_a_published_network_stands_beside_what_others_print(cost):
+    done = cost(FIXED + PUBLISHED)
+    assert done.exit_code == 0, done.output
+    assert "Input 3x96x64, 7 classes" in done.output, "costs are stated for what was published"
+    table = done.output.partition("Published: the public code")[2]
+    figures = [line.split()[0] for line in table.splitlines() if "measured  " in line or "reported  " in line]
+    assert figures == ["params", "macs", "params", "macs_conv"], "two were measured, two are printed"
+    assert "Cityscapes" not in done.output, "what is printed for another size is no comparison"
+
+
+def test_at_another_size_nothing_is_compared(cost):
+    assert "Published" not in cost(FIXED + PUBLISHED, "--size", "64x64").output
+
+
+def test_a_published_section_is_checked_line_by_line(cost):
+    done = cost(
+        FIXED + "published: {follows: x, data: ADE20K, size: [64, 64], measured: {mac: 3}, reported: [{miou: 41}]}"
+    )
+    assert isinstance(done.exception, NasError)
+    for said in ("needs `classes`", "Did you mean 'macs'", "from 0 to 1"):
+        assert said in str(done.exception)
