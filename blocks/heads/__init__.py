@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from torch import nn
 
+from blocks.heads.hyperseg import HyperSeg
 from blocks.heads.linear import Linear
+from blocks.heads.prototype import Prototype
+from blocks.heads.separable import Separable
 from blocks.heads.ssa import AdaptiveHead
 
-HEADS: dict[str, type[nn.Module]] = {"linear": Linear, "ssa": AdaptiveHead}
+HEADS: dict[str, type[nn.Module]] = {
+    "linear": Linear,
+    "separable": Separable,
+    "prototype": Prototype,
+    "ssa": AdaptiveHead,
+    "hyperseg": HyperSeg,
+}
