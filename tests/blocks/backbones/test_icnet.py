@@ -24,7 +24,7 @@ def test_the_published_network_has_as_many_parameters():
     architecture = Architecture(
         backbone=Component.of("icnet", {}),
         align=Component.of("cff", {"variant": "mmseg"}),
-        head=Component.of("linear", {"convs": 1, "channels": 128}),
+        head=Component.of("fcn", {"channels": 128}),
     )
     with torch.device("meta"):
         network = Network(architecture, size=(1024, 2048), classes=19)
