@@ -8,6 +8,8 @@ from blocks.backbones.bisenet import Bisenet
 from blocks.backbones.bisenetv2 import Bilateral
 from blocks.backbones.df import Df1, Df2
 from blocks.backbones.dfanet import Dfanet
+from blocks.backbones.gun import Gun
+from blocks.backbones.icnet import Icnet
 from blocks.backbones.mit import MixTransformer
 from blocks.backbones.mscan import MultiScaleAttention
 from blocks.backbones.psa_hrnet import PolarizedHRNet
@@ -23,6 +25,8 @@ BACKBONES: dict[str, type[nn.Module]] = {
     "mscan": MultiScaleAttention,
     "bisenetv2": Bilateral,
     "bisenet": Bisenet,
+    "icnet": Icnet,
+    "gun": Gun,
     "df1": Df1,
     "df2": Df2,
     "dfanet": Dfanet,
