@@ -29,6 +29,7 @@ from torch.utils._pytree import tree_leaves
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.published import PUBLISHED, Published
+from benchmarks.published.case import Called
 from benchmarks.published.page import write
 from blocks.architecture import Component
 from blocks.catalogue import catalogue
@@ -117,18 +118,6 @@ def measured(
         "peak_forward_bytes": peak_bytes(forward, own, device),
         "peak_train_bytes": peak_bytes(train, own, device),
     }
-
-
-class Called(nn.Module):
-    """A module under the call that its published inputs need."""
-
-    def __init__(self, module: nn.Module, call: Callable[..., Any] | None) -> None:
-        super().__init__()
-        self.module = module
-        self.call = call
-
-    def forward(self, *inputs: Any) -> Any:
-        return self.call(self.module, *inputs) if self.call else self.module(*inputs)
 
 
 def recorded_error(name: str, case: Published, folder: Path) -> float | None:

@@ -18,6 +18,13 @@ class FeatureMap(NamedTuple):
     stride: int
 
 
+class Vectors(NamedTuple):
+    """Channels of vectors that have no place, and how many there are: one a class, for example."""
+
+    number: int
+    channels: int
+
+
 class Shapes(NamedTuple):
     """What a stage is told about the `Features` it will get.
 
@@ -31,6 +38,7 @@ class Shapes(NamedTuple):
         map: the one map, after the align.
         coarse: how many coarse logits there are for the loss to supervise. [count]
         taps: by-products that cost nothing; read by losses only.
+        vectors: those of them that are no maps.
     """
 
     size: tuple[int, int]
@@ -42,6 +50,7 @@ class Shapes(NamedTuple):
     map: FeatureMap | None = None
     coarse: int = 0
     taps: Mapping[str, FeatureMap] = {}  # not a mapping proxy: networks hold shapes, and are copied and pickled
+    vectors: Mapping[str, Vectors] = {}
 
 
 class Features(NamedTuple):
@@ -51,6 +60,8 @@ class Features(NamedTuple):
         image: (N, image_channels, H, W), values in [0, 1]
         pyramid, guide, map: (N, channels, ~H / stride, ~W / stride)
         coarse, logits: (N, classes, h, w)
+        taps: as maps
+        vectors: (N, number, channels), or (number, channels) where all images share them
     """
 
     image: Tensor
@@ -60,6 +71,7 @@ class Features(NamedTuple):
     coarse: tuple[Tensor, ...] = ()
     logits: Tensor | None = None
     taps: Mapping[str, Tensor] = MappingProxyType({})
+    vectors: Mapping[str, Tensor] = MappingProxyType({})
 
 
 @overload

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 from collections.abc import Callable
 from functools import partial
 
@@ -59,6 +61,13 @@ def conv_norm_act(
     return nn.Sequential(conv, BatchNorm(outputs), *([act()] if act else []))
 
 
+def group_norm(channels: int, groups: int = 32) -> nn.GroupNorm:
+    """Group normalisation, in fewer groups where so many do not divide the channels into two or more each."""
+    shared = math.gcd(channels, groups)
+    # A group of one channel would lose all that a map of one cell holds.
+    return nn.GroupNorm(shared // 2 if shared == channels > 1 else shared, channels)
+
+
 def separable_conv(inputs: int, outputs: int, kernel: int = 3, *, dilation: int = 1) -> nn.Sequential:
     """A depthwise and a pointwise convolution, each with normalisation and activation (the form of DeepLabV3+)."""
     depthwise = conv_norm_act(inputs, inputs, kernel, dilation=dilation, groups=inputs)
@@ -101,3 +110,8 @@ def resize(x: Tensor, size: tuple[int, int], align_corners: bool) -> Tensor:
 def size_of(x: Tensor) -> tuple[int, int]:
     """Height and width of a map. [px]"""
     return x.shape[-2], x.shape[-1]
+
+
+def full_precision(x: Tensor) -> contextlib.AbstractContextManager[object]:
+    """Leave autocast, where sums run over all pixels: float16 overflows, and bfloat16 cannot tell them apart."""
+    return contextlib.nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False)

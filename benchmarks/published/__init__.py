@@ -9,10 +9,12 @@ from __future__ import annotations
 from benchmarks.published.atrous import ATROUS
 from benchmarks.published.case import Published
 from benchmarks.published.classes import CLASSES
+from benchmarks.published.contrast import CONTRAST
 from benchmarks.published.dense import DENSE
 from benchmarks.published.encoders import ENCODERS
 from benchmarks.published.fusions import FUSIONS
 from benchmarks.published.guided import GUIDED
+from benchmarks.published.hyper import HYPER
 from benchmarks.published.pyramids import PYRAMIDS
 from benchmarks.published.rectangles import RECTANGLES
 from benchmarks.published.sparse import SPARSE
@@ -20,7 +22,19 @@ from benchmarks.published.structures import STRUCTURES
 from benchmarks.published.windows import WINDOWS
 
 PUBLISHED: dict[str, Published] = (
-    ATROUS | CLASSES | DENSE | ENCODERS | FUSIONS | GUIDED | PYRAMIDS | RECTANGLES | SPARSE | STRUCTURES | WINDOWS
+    ATROUS
+    | CLASSES
+    | CONTRAST
+    | DENSE
+    | ENCODERS
+    | FUSIONS
+    | GUIDED
+    | HYPER
+    | PYRAMIDS
+    | RECTANGLES
+    | SPARSE
+    | STRUCTURES
+    | WINDOWS
 )
 """By the name of the published module in the reference facts."""
 

@@ -34,6 +34,18 @@ class Published:
     note: str = ""
 
 
+class Called(nn.Module):
+    """A module under the call that its published inputs need."""
+
+    def __init__(self, module: nn.Module, call: Callable[..., Any] | None) -> None:
+        super().__init__()
+        self.module = module
+        self.call = call
+
+    def forward(self, *inputs: Any) -> Any:
+        return self.call(self.module, *inputs) if self.call else self.module(*inputs)
+
+
 def classifier(channels: int, classes: int = 19) -> int:
     """Parameters of a linear classifier, of the 19 classes of Cityscapes unless said. [count]"""
     return channels * classes + classes

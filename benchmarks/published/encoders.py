@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from benchmarks.published.case import Published, classifier
 from blocks.backbones.bisenet import Bisenet, SpatialPath
 from blocks.backbones.bisenetv2 import Bilateral, DetailBranch, SemanticBranch
+from blocks.backbones.dfanet import Dfanet
 from blocks.backbones.stdc import DenseConcatenation, ShortTermDense, Stdc1
 from blocks.features import Features, Shapes
 
@@ -38,6 +39,8 @@ STDC_DETAIL = sum(head(width, 64, 1, bias=False) for width in (32, 64, 256, 512)
 FUSION = 256 * 256 + 2 * 256 + 2 * 256 * 256
 MMSEG_FUSION = 2 * (256 * 256 + 2 * 256)
 DEEP_STEM = (9 * 3 * 32 + 9 * 32 * 32 + 9 * 32 * 64 + 2 * (32 + 32 + 64)) - (49 * 3 * 64 + 2 * 64)
+# Six pointwise convolutions, one of them never used, a 3x3 one with a bias and a 3x3 classifier without.
+DFA_DECODER = 3 * (48 + 192) * 64 + 6 * 2 * 64 + (9 * 64 * 64 + 3 * 64) + 9 * 64 * 19
 AGGREGATION = 2 * (9 * 128 + 2 * 128 + 128 * 128 + 128) + 3 * (9 * 128 * 128 + 2 * 128)
 
 ENCODERS = {
@@ -87,5 +90,13 @@ ENCODERS = {
         call=image,
         params_elsewhere=AGGREGATION,
         note="the published encoder holds guided aggregation, an align here",
+    ),
+    "dfanet": Published(
+        "dfanet",
+        build=lambda: Dfanet(SOURCE, variant="huaifeng1993"),
+        call=image,
+        params_elsewhere=DFA_DECODER,
+        note="the published network holds the decoder, an align here, and the classifier; both have 3x3 convolutions "
+        "there, where the align and the linear head have pointwise ones",
     ),
 }

@@ -2,44 +2,24 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import nn
 
-from benchmarks.published.case import Published, classifier
+from benchmarks.published.case import Published
 from benchmarks.published.fusions import logits, pyramid
 from blocks.aligns.guided_upsampling import GuidanceModule
 from blocks.aligns.rcm import GuidedFusion, SpatialReconstruction
 from blocks.aligns.rgp import AdaptorLadder
 from blocks.contexts.rcm_pyramid import RectangularPyramid
-from blocks.features import Features
+from blocks.heads.dpg import DynamicPrototypes, PrototypeGate
 from blocks.heads.linear import Linear
 from blocks.options import Value
 
 
-def mapped(module: nn.Module, *levels: Tensor) -> Tensor:
-    """Run stages that end with an align."""
-    return module(Features(levels[0], pyramid=levels)).map
-
-
-def reconstruction(*widths: int, channels: int, depth: int, strip: Value) -> nn.Module:
-    context = RectangularPyramid(pyramid(*widths, finest=8), depth=depth, strip=strip)
-    return nn.Sequential(context, SpatialReconstruction(context.out, channels=channels, strip=strip))
-
-
-def prototypes(channels: int, classes: int = 150) -> int:
-    """Parameters of CGRSeg's head: the depthwise convolution, the mask, the transform, the classifier. [count]"""
-    depthwise, mask, norm = 3 * channels, channels + 1, 2 * channels
-    return depthwise + mask + 2 * classifier(channels, channels) + norm + classifier(channels, classes)
-
-
-def cgr(*widths: int, channels: int, depth: int = 5, strip: Value = 11) -> Published:
-    """CGRSeg's head without its end, at one of its sizes."""
-    return Published(
-        "rcm",
-        build=lambda: reconstruction(*widths, channels=channels, depth=depth, strip=strip),
-        call=mapped,
-        params_elsewhere=prototypes(channels),
-        note="the context rcm_pyramid and this align; the head dpg has the rest",
-    )
+def cgr(*widths: int, channels: int, depth: int = 5, strip: Value = 11) -> nn.Module:
+    """CGRSeg without its backbone: context, align and head."""
+    context = RectangularPyramid(pyramid(*widths, finest=8)._replace(classes=150), depth=depth, strip=strip)
+    align = SpatialReconstruction(context.out, channels=channels, strip=strip)
+    return nn.Sequential(context, align, DynamicPrototypes(align.out))
 
 
 def ladder() -> nn.Module:
@@ -49,9 +29,10 @@ def ladder() -> nn.Module:
 
 GUIDED = {
     "cgr_fuse": Published("rcm", build=lambda: GuidedFusion(512, 256, 512)),
-    "cgr_head_t": cgr(48, 120, 224, channels=128),
-    "cgr_head_b": cgr(64, 144, 288, channels=256, depth=6),
-    "cgr_head_l": cgr(80, 192, 384, channels=256, strip=9),
+    "cgr_dpg": Published("dpg", build=lambda: PrototypeGate(256, 256)),
+    "cgr_head_t": Published("dpg", build=lambda: cgr(48, 120, 224, channels=128), call=logits),
+    "cgr_head_b": Published("dpg", build=lambda: cgr(64, 144, 288, channels=256, depth=6), call=logits),
+    "cgr_head_l": Published("dpg", build=lambda: cgr(80, 192, 384, channels=256, strip=9), call=logits),
     "gum_thirdparty": Published("guided_upsampling", build=lambda: GuidanceModule(64, 128)),
     "rgpnet_head": Published("rgp", build=ladder, call=logits),
 }

@@ -32,8 +32,8 @@ PUBLISHED = """
 At the arguments and the input of each published module; *theirs* are the figures of the reference facts. *Error* is
 the largest relative difference from recorded outputs under the recorded weights, where a case is at hand.
 
-| component | published module | parameters | theirs | MACs [G] | theirs | error | forward | theirs | train | theirs |
-|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|
+| component | paper | published | parameters | theirs | MACs [G] | theirs | error | forward | theirs | train | theirs |
+|---|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|
 """
 
 DEFAULTS = """
@@ -76,6 +76,7 @@ def against(row: Row) -> str:
     theirs = giga(row["their_macs_conv"], row["their_macs_attention"])
     cells = (
         row["component"],
+        row["paper"],
         row["published"],
         f"{row['params']:,}",
         f"{row['their_params']:,}",

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from blocks.aligns.top_down import nearest, top_down
 from blocks.features import FeatureMap, Features, Shapes
-from blocks.layers import conv_norm_act, relu, resize, size_of
+from blocks.layers import conv_norm_act, group_norm, relu, resize, size_of
 from blocks.options import Range
 
 Norm = Literal["batch", "group"]
@@ -109,10 +109,7 @@ class SemanticBranches(nn.Module):
 def _conv(inputs: int, outputs: int, norm: Norm) -> nn.Sequential:
     if norm == "batch":
         return conv_norm_act(inputs, outputs, 3)
-    groups = math.gcd(outputs, 32)
-    # A group of one channel would lose all that a map of one cell holds.
-    groups = groups // 2 if groups == outputs else groups
-    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.GroupNorm(groups, outputs), relu())
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), group_norm(outputs), relu())
 
 
 class SemanticFPN(nn.Module):

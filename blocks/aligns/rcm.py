@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, ClassVar, TypeVar
 
 from torch import Tensor, nn
 
-from blocks.contexts.rcm_pyramid import Odd, RectangularCalibration
+from blocks.contexts.rcm_pyramid import CALIBRATED, Mixer, Odd, RectangularCalibration
 from blocks.features import FeatureMap, Features, Shapes
 from blocks.layers import conv_norm_act, resize, size_of
 from blocks.options import Range, When
@@ -57,17 +58,18 @@ class SpatialReconstruction(nn.Module):
         source: what the pyramid and the guide hold.
         channels: of each level's result and of the map: 128 in CGRSeg-T, 256 in B and L. [count]
         levels: how many of the deepest levels take part; all where there are fewer. [count]
-        calibrate: whether each sum is calibrated by rectangles, which the paper's ablation leaves out.
+        mixer: what mixes the places in a calibration, as in the context rcm_pyramid; `none` does not calibrate.
         strip: length of the strip convolutions: 11 in CGRSeg-T and B, 9 in L. [px]
         mlp_ratio: hidden channels of a calibration over its channels. [ratio]
+        fuse: end with a convolution of each channel by itself, normalisation and ReLU, as a classifier gets it from
+            the authors; the head dpg does so itself.
 
     Source:
         Ni et al., Context-Guided Spatial Feature Reconstruction for Efficient Semantic Segmentation, ECCV 2024,
         sec. 3.2 and 3.3. arXiv:2405.06228
 
     Deviations:
-        The authors always have a guide. The depthwise convolution that follows it there is part of the head dpg, which
-        gathers its prototypes from the map before that convolution.
+        The authors always have a guide. *Unverified*: mixers other than `rca`, as in the context rcm_pyramid.
     """
 
     version: ClassVar[int] = 1
@@ -79,9 +81,10 @@ class SpatialReconstruction(nn.Module):
         *,
         channels: Annotated[int, Range(8, 2048)] = 128,
         levels: Annotated[int, Range(1, 6)] = 3,
-        calibrate: bool = True,
-        strip: Annotated[Odd, When("calibrate", True)] = 11,
-        mlp_ratio: Annotated[int, Range(1, 8), When("calibrate", True)] = 2,
+        mixer: Mixer = "rca",
+        strip: Annotated[Odd, When("mixer", "rca")] = 11,
+        mlp_ratio: Annotated[int, Range(1, 8), CALIBRATED] = 2,
+        fuse: bool = False,
     ) -> None:
         super().__init__()
         taken = source.pyramid[-levels:]
@@ -92,11 +95,12 @@ class SpatialReconstruction(nn.Module):
             GuidedFusion(level.channels, channels, guide, align_corners=source.align_corners)
             for level, guide in zip(taken, guides, strict=True)
         )
+        calibration = partial(RectangularCalibration, mixer=mixer, strip=strip, mlp_ratio=mlp_ratio)
         self.calibrations = nn.ModuleList(
-            RectangularCalibration(level.channels, strip=strip, mlp_ratio=mlp_ratio) if calibrate else nn.Identity()
-            for level in taken
+            nn.Identity() if mixer == "none" else calibration(level.channels) for level in taken
         )
         self.descents = nn.ModuleList(nn.Conv2d(channels, level.channels, 1) for level in taken[:-1])
+        self.fuse = conv_norm_act(channels, channels, groups=channels) if fuse else nn.Identity()
         self.out = source._replace(map=FeatureMap(channels, taken[0].stride))
 
     def forward(self, f: Features) -> Features:
@@ -108,7 +112,7 @@ class SpatialReconstruction(nn.Module):
             if x is not None:
                 local = local + self.descents[place](resize(x, size_of(local), self.align_corners))
             x = self.fusions[place](self.calibrations[place](local), guides[place])
-        return f._replace(map=x)
+        return f._replace(map=self.fuse(x))
 
 
 def _of_levels(guides: Sequence[T], levels: int) -> list[T | None]:

@@ -16,6 +16,7 @@ from blocks.contexts.focal import FocalSelfAttention
 from blocks.contexts.fold_aspp import FoldAtrousPyramid
 from blocks.contexts.gald import GlobalLocal
 from blocks.contexts.gated_paths import GatedPaths
+from blocks.contexts.ham import FactorisedContext
 from blocks.contexts.hmanet import HybridAttention
 from blocks.contexts.isa import InterlacedSparseAttention
 from blocks.contexts.isnet import IntegratedContext
@@ -60,6 +61,7 @@ CONTEXTS: dict[str, type[nn.Module]] = {
     "acf": AttentionalClassFeatures,
     "ocr": ObjectContextualRepresentations,
     "isnet": IntegratedContext,
+    "ham": FactorisedContext,
     "hmanet": HybridAttention,
     "focal": FocalSelfAttention,
     "local_global": LocalToGlobalAttention,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -10,7 +9,7 @@ from torch import Tensor, nn
 
 from blocks.attention import attend_maps
 from blocks.features import FeatureMap
-from blocks.layers import conv_norm_act
+from blocks.layers import conv_norm_act, full_precision
 from blocks.options import Range, When
 
 Branches = Literal["both", "position", "channel"]
@@ -52,17 +51,12 @@ class ChannelAttention(nn.Module):
         self.gamma = nn.Parameter(torch.zeros(1))
 
     def forward(self, x: Tensor) -> Tensor:
-        with _in_full_precision(x):
+        with full_precision(x):
             channels = x.float().flatten(2)
             energy = channels @ channels.transpose(1, 2)
             # The published softmax of (largest of the row - energy): what all of a row share drops out.
             taken = (-energy).softmax(dim=2) @ channels
         return x + self.gamma * taken.to(x.dtype).reshape(x.shape)
-
-
-def _in_full_precision(x: Tensor) -> contextlib.AbstractContextManager[object]:
-    # Energies are sums over all pixels: float16 overflows, and bfloat16 cannot tell them apart.
-    return contextlib.nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False)
 
 
 class DualAttention(nn.Module):

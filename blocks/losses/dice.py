@@ -59,17 +59,27 @@ class Dice(nn.Module):
         self.exponent = exponent
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
-        labelled = labels != IGNORE
-        truth = labels.masked_fill(~labelled, 0)
-        probability = logits.softmax(1) * labelled.unsqueeze(1)
-        hit = probability.gather(1, truth.unsqueeze(1)).flatten()
-        # Summing by class index instead of one-hot maps: those take as much memory as the logits, twice.
-        zeros = logits.new_zeros(logits.shape[1])
-        overlap = zeros.index_add(0, truth.flatten(), hit)
-        size = zeros.index_add(0, truth.flatten(), labelled.flatten().to(logits.dtype))
-        predicted = probability.pow(self.exponent).sum((0, 2, 3))
+        overlap, size, predicted = regions(logits, labels, self.exponent)
         dice = (2 * overlap + self.smooth) / (predicted + size + self.smooth)
         mass = (size > 0).to(logits.dtype)
         if self.class_weights is not None:
             mass = mass * self.class_weights
         return self.weight * ((1 - dice) * mass).sum() / mass.sum().clamp(min=1e-12)
+
+
+def regions(logits: Tensor, labels: Tensor, exponent: int = 1) -> tuple[Tensor, Tensor, Tensor]:
+    """Sum over the labelled pixels of the batch, for each class: p y, y and p^exponent, by softmax.
+
+    Shape:
+        input:  logits (N, classes, H, W); labels (N, H, W), class ids or 255
+        output: (classes,), three times
+    """
+    labelled = labels != IGNORE
+    truth = labels.masked_fill(~labelled, 0)
+    probability = logits.softmax(1) * labelled.unsqueeze(1)
+    hit = probability.gather(1, truth.unsqueeze(1)).flatten()
+    # Summing by class index instead of one-hot maps: those take as much memory as the logits, twice.
+    zeros = logits.new_zeros(logits.shape[1])
+    overlap = zeros.index_add(0, truth.flatten(), hit)
+    size = zeros.index_add(0, truth.flatten(), labelled.flatten().to(logits.dtype))
+    return overlap, size, probability.pow(exponent).sum((0, 2, 3))

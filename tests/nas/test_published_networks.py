@@ -58,9 +58,13 @@ EXPECTED = [
     "upernet_swin_t_ssa",
     "segformer_b5_ssa",
     "segnext_t_ssa",
+    "cgrseg_t_ssa",
     "cgrseg_b_ssa",
     "cgrseg_l_ssa",
 ]
+
+# SSA's code builds the branches that see the ground truth as part of the network: parameters that inference never reads.
+TAUGHT = {"CGRSeg-T+SSA": 65_792, "CGRSeg-B+SSA": 262_656}
 
 
 def test_the_gallery_is_whole():
@@ -90,7 +94,7 @@ def test_it_costs_what_is_published_or_says_why_not(name):
 @pytest.mark.skipif(not REFERENCE.exists(), reason="the folder of reference facts does not lie beside the repository")
 def test_every_network_that_was_counted_is_held_to_that_count():
     counted = {
-        (entry["params"], entry["gmacs_total"]): entry["network"]
+        (entry["params"] - TAUGHT.get(entry["network"], 0), entry["gmacs_total"]): entry["network"]
         for entry in json.loads(REFERENCE.read_text())["measured_whole_models"]
     }
     files = [Space.load(name).published.measured for name in NETWORKS]

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from blocks.catalogue import catalogue
 from blocks.errors import SpaceError
 from nas.space import Space
 
+HEADS = ", ".join(sorted(catalogue("head")))
 HEAD = "data: shapes\narchitecture:\n  backbone: timm\n"
 
 
@@ -40,8 +42,8 @@ CASES = {
     "same choice twice": ("training: {clip: {choice: [1, 1.0]}}", "4:31: training.clip needs each choice once: got choice=1.0. Remove one of them."),
     "same component twice": ("  head: {choice: [ssa, ssa]}", "4:24: architecture.head needs each choice once: got choice='ssa'. Remove one of them."),
     "empty choice": ("  head: {choice: []}", "4:18: architecture.head needs components to choose from: got choice=[]. Write {choice: [a, b]}."),
-    "alternatives without choice": ("  head: [linear, ssa]", "4:9: architecture.head needs the name of one component: got value=['linear', 'ssa']. Several are written {choice: [...]}; known: linear, ssa."),
-    "two components": ("  head: {linear: , ssa: }", "4:9: architecture.head needs the name of one component: got value=['linear', 'ssa']. Several are written {choice: [...]}; known: linear, ssa."),
+    "alternatives without choice": ("  head: [linear, ssa]", "4:9: architecture.head needs the name of one component: got value=['linear', 'ssa']. Several are written {choice: [...]}; known: " + HEADS + "."),
+    "two components": ("  head: {linear: , ssa: }", "4:9: architecture.head needs the name of one component: got value=['linear', 'ssa']. Several are written {choice: [...]}; known: " + HEADS + "."),
     "bounds swapped": ("training: {batch: {int: [8, 4]}}", "4:19: training.batch needs low below high: got int=[8, 4]. Swap them, or write the one value."),
     "off the grid": ("training: {batch: {int: [1, 8], step: 2}}", "4:19: training.batch needs high a whole number of steps above low: got high=8, step=2. End at 7."),
     "log from zero": ("training: {clip: {float: [0, 8], log: true}}", "4:18: training.clip needs low above 0 and no step where log is true: got low=0, step=None. Remove log."),

@@ -76,3 +76,20 @@ def test_it_reads_the_guide_that_the_pyramid_context_wrote(levels):
     f = align.train()(context.train()(Features(torch.zeros(2, 3, 72, 88), pyramid=LEVELS)))
     f.map.square().mean().backward()
     assert all(p.grad.isfinite().all() for p in (*context.parameters(), *align.parameters()))
+
+
+def test_what_is_not_calibrated_is_the_sum_as_it_comes():
+    align = SpatialReconstruction(GUIDED, channels=8, mixer="none").eval()
+    deep = align.fusions[2](LEVELS[2], GUIDES[2])
+    above = F.interpolate(deep, LEVELS[1].shape[2:], mode="bilinear")
+    middle = align.fusions[1](LEVELS[1] + align.descents[1](above), GUIDES[1])
+    above = F.interpolate(middle, LEVELS[0].shape[2:], mode="bilinear")
+    torch.testing.assert_close(written(align), align.fusions[0](LEVELS[0] + align.descents[0](above), GUIDES[0]))
+
+
+def test_a_fused_map_is_rectified_channel_by_channel():
+    align = SpatialReconstruction(GUIDED, channels=8, fuse=True).eval()
+    fused, align.fuse = align.fuse, torch.nn.Identity()
+    plain = written(align)
+    scale = fused[0].weight.reshape(-1, 1, 1) / (1 + fused[1].eps) ** 0.5
+    torch.testing.assert_close(fused(plain), (scale * plain).relu())

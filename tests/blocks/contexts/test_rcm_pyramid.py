@@ -40,6 +40,14 @@ def test_levels_are_pooled_to_half_of_the_last_rounded_up():
     assert [tuple(g.shape) for g in given] == [(1, 8, 2, 3), (1, 24, 2, 3)]
 
 
+def test_without_a_mixer_one_convolution_mixes_the_pooled_levels():
+    levels = (torch.randn(1, 8, 8, 8), torch.randn(1, 24, 4, 4))
+    block = PyramidContext((8, 24), mixer="none")
+    pooled = torch.cat([F.avg_pool2d(levels[0], 4), F.avg_pool2d(levels[1], 2)], dim=1)
+    expected = torch.einsum("oi,nihw->nohw", block.calibrate.weight[..., 0, 0], pooled)
+    torch.testing.assert_close(torch.cat(block(*levels), dim=1), expected + block.calibrate.bias.reshape(-1, 1, 1))
+
+
 def test_it_writes_a_guide_for_the_deepest_levels():
     source = Shapes(size=(96, 160), classes=5, pyramid=LEVELS)
     context = RectangularPyramid(source, levels=3)
