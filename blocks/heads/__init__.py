@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
-from blocks.heads.hyperseg import HyperSeg
 from blocks.heads.fcn import FullyConvolutional
+from blocks.heads.hyperseg import HyperSeg
 from blocks.heads.linear import Linear
 from blocks.heads.prototype import Prototype
 from blocks.heads.separable import Separable
