@@ -16,6 +16,13 @@ from nas.space import shipped
 COMPARISONS = {"contexts": "context", "aligns": "align", "heads": "head"}
 
 
+@pytest.mark.parametrize("name", sorted(name for name in shipped() if not name.startswith("published/")))
+def test_a_space_opens_with_the_question_that_it_asks(name):
+    opening = shipped()[name].read_text().splitlines()[:3]
+    assert all(line.startswith("# ") for line in opening)
+    assert "?" in "".join(opening)
+
+
 @pytest.mark.parametrize(("name", "slot"), COMPARISONS.items())
 def test_a_comparison_holds_every_member_of_its_slot(name, slot):
     space = Space.load(name)
