@@ -154,6 +154,7 @@ class Epoch:
         train_memory_bytes: high-water mark of this training: of the CUDA device, else of the process.
         latency_ms: median time of a forward pass, where an objective or a limit asks for it.
         peak_memory_bytes: of that forward pass.
+        accumulation: parts that each batch was taken in, for want of memory. [count]
         log: what the worker logged and warned since the last report.
     """
 
@@ -167,6 +168,7 @@ class Epoch:
     train_memory_bytes: int
     latency_ms: float | None = None
     peak_memory_bytes: int | None = None
+    accumulation: int = 1
     log: str = ""
 
 
@@ -252,6 +254,8 @@ class Work:
         objectives: name -> `max` or `min`: what early stopping compares.
         concurrent: most trials at once, or None for as many as fit. [count]
         cache_bytes: decoded images that a worker may keep in memory. [bytes]
+        trial_seconds: most that one trial trains in one run; longer, and it has failed. None is no limit. [s]
+        stalled_seconds: without an epoch after which a trial hangs and has failed. None waits for ever. [s]
     """
 
     place: Mapping[str, str]
@@ -264,6 +268,12 @@ class Work:
     objectives: Mapping[str, str] = field(default_factory=lambda: {"miou": "max", "macs": "min"})
     concurrent: int | None = None
     cache_bytes: int = 2 << 30
+    trial_seconds: float | None = None
+    stalled_seconds: float | None = None
+
+    def traces(self, trial: int) -> Path:
+        """Where a trial that hung says in which line of code it did."""
+        return self.folder / f"{trial:06d}" / "hang.txt"
 
     def checkpoint(self, trial: int) -> Path:
         """Where a trial's checkpoint lies."""
@@ -284,6 +294,9 @@ class Proposer(Interface):
     def propose(self) -> Proposal | None:
         """The next network to train, or None when there will be no more."""
 
+    def over(self) -> bool:
+        """True when the sweep has spent what it may: what is in training is interrupted."""
+
     def started(self, trial: int, *, host: str, device: str) -> None:
         """A worker has begun with it."""
 
@@ -295,10 +308,10 @@ class Proposer(Interface):
 
 
 class Runner(Interface):
-    """Carries proposals out until the proposer has no more, or a person interrupts."""
+    """Carries proposals out until the proposer has no more or is over, or a person interrupts."""
 
     def run(self, proposer: Proposer) -> bool:
-        """Return True when it ran to the end, False when it was interrupted; every proposal has ended either way."""
+        """Return True when it ran to the end, False when a person interrupted; every proposal has ended either way."""
 
 
 class Stopper(Interface):
