@@ -7,7 +7,7 @@ import sys
 import typer
 
 from blocks.errors import NasError
-from nas.cli import blocks, cost, data, listings, space
+from nas.cli import blocks, cost, curves, data, listings, space
 from nas.cli.sweep import sweep
 
 app = typer.Typer(
@@ -30,6 +30,7 @@ for command in (
     listings.show,
 ):
     app.command()(command)
+app.command("import")(curves.import_)
 
 
 def main() -> None:

@@ -5,16 +5,14 @@ from __future__ import annotations
 import math
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from typing import Any
 
 import optuna
 
 from blocks.architecture import Architecture, Component
-from blocks.cost import Cost, cost_of
 from blocks.errors import BlockError
 from blocks.network import fetch
-from nas.propose.budget import Budget
+from nas.propose.budget import Budget, built_cost
 from nas.propose.candidates import Asked, Candidates
 from nas.propose.feedback import feedback
 from nas.propose.mirror import Mirror
@@ -23,7 +21,7 @@ from nas.propose.samplers import distribution, parameters, sampler
 from nas.space import Space
 from nas.store import Store, choices_of
 from runners.data import DataInfo
-from runners.protocol import Epoch, Failed, Finished, Interrupted, Outcome, Proposal, Rejected
+from runners.protocol import Epoch, Failed, Finished, Interrupted, Outcome, Proposal, Protocol, Rejected
 
 _FINAL = ("finished", "replayed")
 _COSTS = ("params", "macs", "macs_conv", "activation_bytes")
@@ -41,6 +39,7 @@ class OptunaProposer:
         progress: what a terminal shows.
         mirror: copies told trials to Optuna's tables, or None.
         prepare: called with the first network of each backbone before it is trained: fetches weights.
+        cost: what a candidate costs by the names of `blocks.cost.Cost`, or None where nobody knows.
     """
 
     def __init__(
@@ -54,6 +53,7 @@ class OptunaProposer:
         progress: Progress,
         mirror: Mirror | None = None,
         prepare: Callable[[Architecture], None] = fetch,
+        cost: Callable[[Architecture, Protocol], Mapping[str, int] | None] = built_cost,
     ) -> None:
         self._space = space
         self._store = store
@@ -61,6 +61,7 @@ class OptunaProposer:
         self.progress = progress
         self._mirror = mirror
         self._prepare = prepare
+        self._cost = cost
         self._prepared: set[Component] = set()
         self._budget = Budget(space.budget)
         self._ids: dict[int, int] = {}  # number in the study -> id in the store
@@ -168,23 +169,16 @@ class OptunaProposer:
             self.progress.end(number, "replayed", note=f"trained as trial {known['number']} of {known['study']}")
             self._tell(asked.trial, self._row(number))
             return None
-        assert cost is not None
-        return self._proposal(number, asked, asdict(cost), done=0)
+        return self._proposal(number, asked, cost or {}, done=0)
 
-    def _costed(self, asked: Asked) -> tuple[Cost | None, Outcome | None]:
-        protocol = asked.protocol
+    def _costed(self, asked: Asked) -> tuple[Mapping[str, int] | None, Outcome | None]:
         try:
-            cost = cost_of(
-                asked.candidate.architecture,
-                size=protocol.size,
-                classes=protocol.classes,
-                image_channels=protocol.image_channels,
-            )
+            cost = self._cost(asked.candidate.architecture, asked.protocol)
         except BlockError as error:
             return None, Failed(reason=f"cannot be built: {error}")
-        return cost, self._budget.exceeded(asdict(cost))
+        return cost, self._budget.exceeded(cost or {})
 
-    def _record(self, number: int, asked: Asked, cost: Cost | None) -> None:
+    def _record(self, number: int, asked: Asked, cost: Mapping[str, int] | None) -> None:
         candidate = asked.candidate
         self._ids[number] = self._store.propose(
             self._study_id,
@@ -193,7 +187,7 @@ class OptunaProposer:
             architecture=candidate.architecture,
             protocol=asked.protocol,
             seed=self._space.search.seed,
-            cost=None if cost is None else asdict(cost),
+            cost=cost,
             answers=candidate.answers,
             choices=choices_of(candidate.architecture, asked.protocol),
             epochs=asked.protocol.recipe().epochs,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from nas.store.choices import choices_of
+from nas.store.choices import as_text, choices_of
+from nas.store.imports import ImportedTrial
 from nas.store.store import Store, default_url
 
-__all__ = ["Store", "choices_of", "default_url"]
+__all__ = ["ImportedTrial", "Store", "as_text", "choices_of", "default_url"]

@@ -28,7 +28,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-VERSION: Final = 1
+VERSION: Final = 2
 
 STATES: Final = (
     "proposed",
@@ -126,7 +126,8 @@ cost = Table(
     Column("width", Integer, nullable=False),
     Column("classes", Integer, nullable=False),
     Column("image_channels", Integer, nullable=False),
-    *(Column(name, BigInteger, nullable=False) for name in _cost_facts),
+    # Networks that were imported may come without the last two.
+    *(Column(name, BigInteger, nullable=name in ("macs_conv", "activation_bytes")) for name in _cost_facts),
     # The figures are part of the key: a later version of a component may cost something else, and what was
     # recorded for trials of the earlier one stays true.
     UniqueConstraint("architecture_id", "height", "width", "classes", "image_channels", *_cost_facts),

@@ -64,7 +64,7 @@ def cost_id(connection: Connection, owner: int, protocol: Protocol, figures: Map
         "width": width,
         "classes": protocol.classes,
         "image_channels": protocol.image_channels,
-        **{name: figures[name] for name in ("params", "macs", "macs_conv", "activation_bytes")},
+        **{name: figures.get(name) for name in ("params", "macs", "macs_conv", "activation_bytes")},
     }
     return _found_or_added(connection, cost, key, {})
 

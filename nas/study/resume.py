@@ -35,6 +35,9 @@ def claim(space: Space, name: str, store: Store, *, resume: bool) -> int:
             seed=space.search.seed,
             settings={"trials": space.search.trials, "sampler": space.search.sampler.plain()},
         )
+    if "imported" in row["settings"]:
+        remedy = "Sweep under another name with --study NAME; `nas simulate` searches on imported curves"
+        raise StoreError(law("A sweep", "a study of its own", {"imported study": name}, remedy))
     if not resume and store.next_number(row["id"]) > 0:
         states = [trial["state"] for trial in store.trials(row["id"], columns=["state"])]
         done = sum(state in {"finished", "replayed"} for state in states)
