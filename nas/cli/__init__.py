@@ -8,6 +8,7 @@ import typer
 
 from blocks.errors import NasError
 from nas.cli import blocks, cost, curves, data, listings, space
+from nas.cli.simulate import simulate
 from nas.cli.sweep import sweep
 
 app = typer.Typer(
@@ -20,6 +21,7 @@ app = typer.Typer(
 )
 for command in (
     sweep,
+    simulate,
     space.space,
     cost.cost,
     blocks.blocks,

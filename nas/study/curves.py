@@ -18,13 +18,14 @@ from typing import Any
 
 from blocks.architecture import SLOTS, Architecture, Component, canonical_json, fingerprint, freeze
 from blocks.errors import DataError, law
-from blocks.options import Value, supplied
+from blocks.options import Value
 from nas.space import Candidate, Forbidden, Question, Space
 from nas.space.tree import Asked
 from nas.store import ImportedTrial, Store
 from nas.study.columns import Column, read_columns
 from nas.study.records import COSTS, LineError, checked, epochs_of
-from runners.data import DATASETS, DataInfo, dataset
+from nas.study.work import info_of
+from runners.data import DataInfo
 from runners.data.contract import report
 from runners.protocol import Protocol
 
@@ -56,11 +57,6 @@ def import_curves(file: str | Path, space: Space, columns: str | Path, *, study:
     with Store.open(store) as opened:
         opened.import_study(study, trials, facts)
     return len(trials)
-
-
-def info_of(space: Space) -> DataInfo:
-    """What is known of a space's data set from its options alone, wherever it lies and whether or not it does."""
-    return dataset(space.data, dict.fromkeys(supplied(DATASETS[space.data.name]), "nowhere")).info
 
 
 def _text(file: Path) -> str:

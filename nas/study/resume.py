@@ -66,11 +66,11 @@ def recall(stopper: ParetoHalving, store: Store, study_id: int) -> None:
     for row in store.trials(study_id):
         known = {name: row[name] for name in _COSTS if row[name] is not None}
         for epoch in store.epochs(row["id"]) if row["epochs"] else []:
-            stopper.record(row["number"], known, _epoch(epoch))
+            stopper.record(row["number"], known, epoch_of(epoch))
 
 
-def _epoch(row: dict[str, object]) -> Epoch:
+def epoch_of(row: dict[str, object]) -> Epoch:
+    """A recorded epoch as a value; what was not finite has been stored as nothing."""
     names = ("epoch", "loss", "miou", "pixel_accuracy", "learning_rate", "seconds", "train_memory_bytes")
-    # What was not finite has been stored as nothing.
     figures = {name: float("nan") if row[name] is None else row[name] for name in names}
     return Epoch(class_iou=(), **figures)  # type: ignore[arg-type]

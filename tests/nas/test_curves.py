@@ -14,8 +14,9 @@ from nas.propose.candidates import protocol_of
 from nas.space import Space
 from nas.store import Store
 from nas.study.columns import read_columns
-from nas.study.curves import import_curves, info_of
+from nas.study.curves import import_curves
 from nas.study.resume import claim
+from nas.study.work import info_of
 from runners.protocol import identity
 
 SPACE = """
