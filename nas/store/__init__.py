@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nas.store.choices import choices_of
+from nas.store.schema import CUT_SHORT
 from nas.store.store import Store, default_url
 
-__all__ = ["Store", "choices_of", "default_url"]
+__all__ = ["CUT_SHORT", "Store", "choices_of", "default_url"]
