@@ -1,0 +1,19 @@
+"""What every test shares: how the suite is spread over processes."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import torch
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # One process a core: more threads than that would only wait for each other.
+    torch.set_num_threads(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests that start a Ray in one process: two of them at once would share what each takes for its own."""
+    for item in items:
+        if item.get_closest_marker("ray"):
+            item.add_marker(pytest.mark.xdist_group("ray"))
