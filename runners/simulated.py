@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -46,6 +47,7 @@ class SimulatedRunner:
         curve: looks the recorded epochs of a proposal up.
         stopper: early stopping, or None to replay everything to its end.
         workers: trials at once. [count]
+        epochs: what may be trained in all: then the search is over, and what is in training is interrupted. [count]
         watch: called after each epoch and each end, in the order of the virtual clock.
     """
 
@@ -55,11 +57,13 @@ class SimulatedRunner:
         stopper: Stopper | None = None,
         *,
         workers: int = 1,
+        epochs: int | None = None,
         watch: Callable[[Moment], None] = lambda moment: None,
     ) -> None:
         self._curve = curve
         self._stopper = stopper
         self._workers = workers
+        self._most = math.inf if epochs is None else epochs
         self._watch = watch
         self._seconds = 0.0
         self._epochs = 0
@@ -67,10 +71,10 @@ class SimulatedRunner:
         self._running: list[tuple[float, int, _Replay]] = []  # a heap: when the epoch in hand is over
 
     def run(self, proposer: Proposer) -> bool:
-        """Return True when the proposer had no more, False when a person interrupted."""
+        """Return True when the proposer or the epochs had no more, False when a person interrupted."""
         try:
             self._fill(proposer)
-            while self._running:
+            while self._running and self._epochs < self._most:
                 # It stays in the heap until its epoch is reported: an interrupt in between must find it there.
                 self._seconds, _, replay = self._running[0]
                 outcome = self._advance(replay, proposer)
@@ -81,10 +85,14 @@ class SimulatedRunner:
                     self._end(replay.proposal, outcome, proposer)
                     self._fill(proposer)
         except KeyboardInterrupt:
-            for _, _, replay in self._running:
-                self._end(replay.proposal, Interrupted(), proposer)
+            self._interrupt(proposer)
             return False
+        self._interrupt(proposer)
         return True
+
+    def _interrupt(self, proposer: Proposer) -> None:
+        for _, _, replay in self._running:
+            self._end(replay.proposal, Interrupted(), proposer)
 
     def _fill(self, proposer: Proposer) -> None:
         """Give every idle worker a proposal; without one now, it asks again when the next trial has ended."""

@@ -19,7 +19,7 @@ from nas.propose.mirror import Mirror
 from nas.propose.progress import Progress
 from nas.propose.samplers import distribution, parameters, sampler
 from nas.space import Space
-from nas.store import Store, choices_of
+from nas.store import CUT_SHORT, Store, choices_of
 from runners.data import DataInfo
 from runners.protocol import Epoch, Failed, Finished, Interrupted, Outcome, Proposal, Protocol, Rejected
 
@@ -67,8 +67,9 @@ class OptunaProposer:
         self._ids: dict[int, int] = {}  # number in the study -> id in the store
         self._asked: dict[int, Asked] = {}  # in training
         self._seen: dict[str, int] = {}  # key of a result -> number of the trial of this study that has it
+        self._distributions = {question.path: distribution(question) for question in space.questions()}
         self._study = self._remembered()
-        self._again = deque(store.unfinished(study_id))
+        self._again = deque(store.unfinished(study_id, CUT_SHORT))
         self._seen.update({row["identity"]: row["number"] for row in self._again})
         self._all_known = False
         self._candidates = Candidates(space, self._study, data, data_fingerprint)
@@ -94,6 +95,11 @@ class OptunaProposer:
                 return proposal
         return None
 
+    def again(self, trial: int) -> Proposal | None:
+        """Hand out a paused trial, to be continued."""
+        self.progress.resume("paused")
+        return self._resumed(self._row(trial))
+
     def started(self, trial: int, *, host: str, device: str) -> None:
         """A worker has begun with it."""
         self._store.start(self._ids[trial], host, device)
@@ -106,7 +112,12 @@ class OptunaProposer:
 
     def ended(self, trial: int, outcome: Outcome) -> None:
         """Record an outcome and tell the sampler."""
-        asked = self._asked.pop(trial)
+        asked = self._asked.pop(trial, None)
+        if asked is None:
+            # It was paused: the sampler has heard of it.
+            self.progress.resume("paused")
+            self._copy(self._frozen(self._closed(trial, outcome)))
+            return
         if isinstance(outcome, Finished):
             outcome = self._checked(trial)
         row = self._closed(trial, outcome)
@@ -135,18 +146,22 @@ class OptunaProposer:
             self._seen.setdefault(row["identity"], row["number"])
             if row["state"] in _FINAL:
                 self._result(row)
-        questions = {question.path: distribution(question) for question in self._space.questions()}
         for row in told:
-            params = {path: value for path, value in parameters(row["answers"]).items() if path in questions}
-            asked = {path: questions[path] for path in params}
-            frozen = feedback(row, self._space.objectives, assumed=self._assumed()).frozen(params, asked, row["number"])
+            self._ids[row["number"]] = row["id"]
+            frozen = self._frozen(row)
             study.add_trial(frozen)
-            self._copy(frozen)
+            if row["state"] != "paused":
+                self._copy(frozen)
         self.progress.carry(Counter(row["state"] for row in told))
         return study
 
+    def _frozen(self, row: Mapping[str, Any]) -> optuna.trial.FrozenTrial:
+        params = {path: v for path, v in parameters(row["answers"]).items() if path in self._distributions}
+        asked = {path: self._distributions[path] for path in params}
+        return feedback(row, self._space.objectives, assumed=self._assumed()).frozen(params, asked, row["number"])
+
     def _resumed(self, row: Mapping[str, Any]) -> Proposal:
-        """Hand out again what a run before this one did not bring to an end."""
+        """Hand out again what did not come to its end: in a run before this one, or because it was paused."""
         self._store.requeue(row["id"])
         self._ids[row["number"]] = row["id"]
         cost = {name: row[name] for name in _COSTS}
@@ -245,7 +260,10 @@ class OptunaProposer:
         if row["state"] in _FINAL:
             self._result(row)
         trial.set_user_attr("trial", row["number"])
-        self._copy(feedback(row, self._space.objectives, assumed=self._assumed()).tell(self._study, trial))
+        told = feedback(row, self._space.objectives, assumed=self._assumed()).tell(self._study, trial)
+        # The dashboard's copy cannot be changed: it waits for how a paused trial ends.
+        if row["state"] != "paused":
+            self._copy(told)
 
     def _tell_again(self, asked: Asked) -> None:
         """The sampler proposed a network that this study has: it hears what is recorded, and nothing is trained."""

@@ -45,10 +45,13 @@ STATES: Final = (
 UNFINISHED: Final = ("proposed", "running", "paused", "interrupted")
 """A sweep that resumes has these to deal with."""
 
+CUT_SHORT: Final = ("proposed", "running", "interrupted")
+"""These it trains on; what is paused waits for early stopping to promote it."""
+
 FINAL: Final = ("finished", "replayed")
 """The full schedule was trained: these results count."""
 
-TOLD: Final = (*FINAL, "stopped", "rejected", "failed")
+TOLD: Final = (*FINAL, "stopped", "paused", "rejected", "failed")
 """The sampler has learnt from these."""
 
 
@@ -150,7 +153,7 @@ trial = Table(
     Column("pixel_accuracy", Float),
     Column("epochs", Integer, nullable=False, default=0),  # recorded
     Column("epochs_planned", Integer, nullable=False),
-    Column("rung", Integer),  # epochs at which early stopping ended it
+    Column("rung", Integer),  # epochs at which early stopping ended or paused it
     Column("missing", Float),  # share of the rungs not reached
     Column("exceeded", String),  # the limit that it was rejected for
     Column("exceeded_value", Float),

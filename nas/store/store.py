@@ -252,11 +252,12 @@ class Store:
             StoreError: it has ended for good.
         """
         with database.writing(self._engine) as connection:
-            writes.change(connection, trial_id, {"state": "proposed", "ended": None})
+            again = {"state": "proposed", "ended": None, "rung": None, "missing": None}
+            writes.change(connection, trial_id, again)
 
     def mark_orphans(self, study_id: int) -> int:
-        """Mark what a killed driver left behind as interrupted, and return how many those are."""
-        trial, left = schema.trial, ("proposed", "running", "paused")
+        """Mark what a killed driver left in training as interrupted, and return how many those are."""
+        trial, left = schema.trial, ("proposed", "running")
         with database.writing(self._engine) as connection:
             orphans = update(trial).where(trial.c.study_id == study_id, trial.c.state.in_(left))
             return connection.execute(orphans.values(state="interrupted", ended=writes.now())).rowcount

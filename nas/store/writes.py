@@ -13,11 +13,12 @@ from sqlalchemy.exc import IntegrityError
 from blocks.architecture import Architecture
 from blocks.errors import StoreError, law
 from nas.store.schema import FINAL, UNFINISHED, architecture, cost, epoch, trial
-from runners.protocol import Epoch, Failed, Finished, Interrupted, Outcome, Protocol, Rejected, Stopped
+from runners.protocol import Epoch, Failed, Finished, Interrupted, Outcome, Paused, Protocol, Rejected, Stopped
 
 _STATE: Final[dict[type[Outcome], str]] = {
     Finished: "finished",
     Stopped: "stopped",
+    Paused: "paused",
     Failed: "failed",
     Rejected: "rejected",
     Interrupted: "interrupted",
@@ -111,7 +112,7 @@ def record_end(connection: Connection, trial_id: int, outcome: Outcome) -> None:
     values: dict[str, Any] = {"state": _STATE[type(outcome)], "ended": now()}
     log = ""
     match outcome:
-        case Stopped():
+        case Stopped() | Paused():
             values |= {"rung": outcome.rung, "missing": outcome.missing}
         case Failed():
             values |= {"error": outcome.reason, "traceback": outcome.traceback}

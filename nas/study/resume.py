@@ -8,9 +8,9 @@ from blocks.errors import SpaceError, StoreError, law
 from nas.space import Resources, Space
 from nas.store import Store
 from runners.halving import ParetoHalving
-from runners.protocol import Epoch
+from runners.protocol import Epoch, Stopped
 
-_COSTS = ("params", "macs", "macs_conv", "activation_bytes")
+_KNOWN = ("params", "macs", "macs_conv", "activation_bytes", "latency_ms", "peak_memory_bytes")
 
 
 def claim(space: Space, name: str, store: Store, *, resume: bool) -> int:
@@ -62,11 +62,13 @@ def _essence(space: Space) -> Space:
 
 
 def recall(stopper: ParetoHalving, store: Store, study_id: int) -> None:
-    """Fill the rungs with what earlier runs of this study have recorded."""
+    """Fill the rungs with what earlier runs of this study have recorded, and with who waits there."""
     for row in store.trials(study_id):
-        known = {name: row[name] for name in _COSTS if row[name] is not None}
+        known = {name: row[name] for name in _KNOWN if row[name] is not None}
         for epoch in store.epochs(row["id"]) if row["epochs"] else []:
             stopper.record(row["number"], known, epoch_of(epoch))
+        if row["state"] == "paused":
+            stopper.wait(row["number"], Stopped(row["rung"], row["missing"]))
 
 
 def epoch_of(row: dict[str, object]) -> Epoch:

@@ -17,6 +17,7 @@ from nas.store import Store, as_text, choices_of
 from nas.study.resume import epoch_of
 from nas.study.work import info_of
 from runners.halving import ParetoHalving
+from runners.promotion import Promotion
 from runners.protocol import Epoch, Finished, Outcome, Proposal, Proposer, Protocol, Stopper
 from runners.simulated import Moment, SimulatedRunner
 
@@ -148,7 +149,15 @@ class Simulation:
         return self.counts["failed"]
 
 
-def simulate(space: Space, landscape: Landscape, *, workers: int = 1, seed: int | None = None) -> Simulation:
+def simulate(
+    space: Space,
+    landscape: Landscape,
+    *,
+    workers: int = 1,
+    seed: int | None = None,
+    epochs: int | None = None,
+    stopper: Stopper | None = None,
+) -> Simulation:
     """Search a space on recorded curves, as `sweep` would; nothing is recorded outside memory.
 
     Args:
@@ -156,11 +165,14 @@ def simulate(space: Space, landscape: Landscape, *, workers: int = 1, seed: int 
         landscape: where curves and costs come from.
         workers: trials at once. [count]
         seed: of the sampler; by default the space's.
+        epochs: the search ends when so many have been trained; None ends it with its trials. [count]
+        stopper: another early stopping than the space's.
     """
     if seed is not None:
         space = replace(space, search=replace(space.search, seed=seed))
-    options = space.search.early_stopping
-    stopper = ParetoHalving(options, space.objectives) if options is not None else None
+    search = space.search
+    if stopper is None and search.early_stopping is not None:
+        stopper = ParetoHalving(search.early_stopping, space.objectives, seed=search.seed, trials=search.trials)
     progress = Progress(space.search.trials)
     with Store.open("sqlite://") as store:
         proposer = OptunaProposer(
@@ -173,8 +185,11 @@ def simulate(space: Space, landscape: Landscape, *, workers: int = 1, seed: int 
             prepare=lambda architecture: None,
             cost=landscape.cost,
         )
-        simulation = replayed(_Brief(proposer), landscape, stopper, workers=workers)
-    simulation.counts.update(progress.counts)
+        brief = _Brief(proposer)
+        carried_out = Promotion(brief, stopper) if isinstance(stopper, ParetoHalving) else brief
+        simulation = replayed(carried_out, landscape, stopper, workers=workers, epochs=epochs)
+    # A state that all have left again is none to tell of.
+    simulation.counts = +progress.counts
     return simulation
 
 
@@ -188,6 +203,10 @@ class _Brief:
     def propose(self) -> Proposal | None:
         """As the inner one."""
         return self._inner.propose()
+
+    def again(self, trial: int) -> Proposal | None:
+        """As the inner one."""
+        return self._inner.again(trial)
 
     def started(self, trial: int, *, host: str, device: str) -> None:
         """Not worth a transaction."""
@@ -203,24 +222,26 @@ class _Brief:
         self._inner.ended(trial, outcome)
 
 
-def replayed(proposer: Proposer, landscape: Landscape, stopper: Stopper | None, *, workers: int) -> Simulation:
+def replayed(
+    proposer: Proposer, landscape: Landscape, stopper: Stopper | None, *, workers: int, epochs: int | None = None
+) -> Simulation:
     """Let any proposer and any stopper search a landscape."""
     simulation = Simulation()
     proposals: dict[int, tuple[Proposal, Sequence[Epoch] | None]] = {}
 
     def curve(proposal: Proposal) -> Sequence[Epoch] | None:
-        epochs = landscape.curve(proposal)
-        proposals[proposal.trial] = (proposal, epochs)
-        return epochs
+        found = landscape.curve(proposal)
+        proposals[proposal.trial] = (proposal, found)
+        return found
 
     def watch(moment: Moment) -> None:
         simulation.moments.append(moment)
         if isinstance(moment.outcome, Finished):
-            proposal, epochs = proposals[moment.trial]
-            assert epochs  # it could not have finished without
-            last = epochs[proposal.epochs - 1]
+            proposal, known = proposals[moment.trial]
+            assert known  # it could not have finished without
+            last = known[proposal.epochs - 1]
             values = {"miou": last.miou, "pixel_accuracy": last.pixel_accuracy, **proposal.known}
             simulation.found.append(Found(moment.seconds, moment.epochs, proposal, values))
 
-    SimulatedRunner(curve, stopper, workers=workers, watch=watch).run(proposer)
+    SimulatedRunner(curve, stopper, workers=workers, epochs=epochs, watch=watch).run(proposer)
     return simulation

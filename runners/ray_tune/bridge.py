@@ -30,7 +30,7 @@ class Bridge:
         self._open: dict[str, Proposal] = {}
         self._heard: set[str] = set()
         self._hopeless: str | None = None
-        self._refused_at: int | None = None  # how many were open when the proposer last had nothing
+        self._refused_at: int | None = None  # how many were open when the proposer had nothing
         self.complete = False  # the proposer has no more
 
     def __reduce__(self) -> tuple[Callable[[], None], tuple[()]]:
@@ -76,6 +76,9 @@ class Bridge:
             self._proposer.epoch(proposal.trial, epoch)
             if outcome is None and self._stopper is not None and not self._stopper.goes_on(proposal, epoch):
                 outcome = self._stopper.stopped(proposal, epoch)
+            if self._stopper is not None:
+                # Another point at a rung can let one go on that was paused there.
+                self._refused_at = None
         if outcome is None:
             return TrialScheduler.CONTINUE  # type: ignore[no-any-return]
         self.end(ray_id, outcome)

@@ -148,6 +148,17 @@ def test_a_resumed_trial_goes_on_where_it_was():
     assert moments[-1].epochs == 1
 
 
+def test_when_the_epochs_are_spent_the_search_is_over():
+    curve = [epoch_of(1, 0.1), epoch_of(2, 0.2)]
+    proposer = Recorder(*(proposal_of(trial) for trial in range(5)))
+    moments = []
+    runner = SimulatedRunner(lambda p: curve, workers=2, epochs=5, watch=moments.append)
+    assert runner.run(proposer)
+    assert proposer.ends == {0: Finished, 1: Finished, 2: Interrupted, 3: Interrupted}
+    assert moments[-1].epochs == 5
+    assert len(proposer.left) == 1
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_an_interrupt_ends_what_is_open(workers):
     class Impatient(Recorder):
