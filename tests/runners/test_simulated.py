@@ -98,7 +98,7 @@ def test_a_record_that_ends_early_serves_as_far_as_it_goes():
     run(proposer, short)
     assert proposer.ends == {0: Failed, 1: Finished}
     proposer = Recorder(proposal_of(1, epochs=3, known={"macs": 1}), proposal_of(0, epochs=3, known={"macs": 2}))
-    run(proposer, short, ParetoHalving(Halving(eta=2, minimum=2), OBJECTIVES))
+    run(proposer, short, ParetoHalving(Halving(eta=2, minimum=2, promote=False), OBJECTIVES))
     assert proposer.ends == {1: Finished, 0: Stopped}
 
 
