@@ -7,7 +7,7 @@ from runners.protocol import Epoch, Outcome, Proposal, Resuming, Stopped
 
 
 class Promotion:
-    """A proposer around another one: a trial that early stopping has paused and now lets go on comes before a new one.
+    """A proposer around another one: a paused trial that early stopping now lets go on comes before a new one.
 
     A runner need not know: to it, a promoted trial is a proposal that begins after the epochs it has. When there is
     nothing left to propose or to wait for, what is still paused ends as stopped.
@@ -52,6 +52,10 @@ class Promotion:
         self._give_up(self._stopper.lost())
 
     def _next(self) -> Proposal | None:
+        # First what was in training, so that an interrupted sweep takes the decisions of an undisturbed one.
+        left_over = self._inner.left_over()
+        if left_over is not None:
+            return left_over
         trial = self._stopper.promotable()
         if trial is None:
             return self._inner.propose()

@@ -319,10 +319,13 @@ class Proposer(Interface):
 
 
 class Resuming(Proposer, Interface):
-    """A proposer that can hand a paused trial out again."""
+    """A proposer that can hand a trial out again, to be continued after the epochs it has."""
+
+    def left_over(self) -> Proposal | None:
+        """The next trial that an earlier run left in training, or None when there is no other."""
 
     def again(self, trial: int) -> Proposal | None:
-        """The paused trial, to be continued after the epochs it has, or None when there will be no more."""
+        """This paused trial, or None when there will be no more."""
 
 
 class Runner(Interface):

@@ -80,8 +80,9 @@ class OptunaProposer:
         Raises:
             RunError: nothing that the sampler proposes fits the budget.
         """
-        if self._again:
-            return self._resumed(self._again.popleft())
+        left_over = self.left_over()
+        if left_over is not None:
+            return left_over
         while self.progress.done + len(self.progress.running) < self.progress.planned:
             exhausted = self._candidates.total is not None and len(self._seen) >= self._candidates.total
             self._budget.check(last=exhausted and not self.progress.done and not self.progress.running)
@@ -94,6 +95,10 @@ class OptunaProposer:
             if (proposal := self._gated(asked)) is not None:
                 return proposal
         return None
+
+    def left_over(self) -> Proposal | None:
+        """Hand out the next trial that a run before this one left in training, or None when there is no other."""
+        return self._resumed(self._again.popleft()) if self._again else None
 
     def again(self, trial: int) -> Proposal | None:
         """Hand out a paused trial, to be continued."""

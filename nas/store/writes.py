@@ -108,8 +108,9 @@ def record_epoch(connection: Connection, trial_id: int, value: Epoch) -> None:
 
 
 def record_end(connection: Connection, trial_id: int, outcome: Outcome) -> None:
-    """Record how a trial ended."""
-    values: dict[str, Any] = {"state": _STATE[type(outcome)], "ended": now()}
+    """Record how a trial ended, or that it waits."""
+    ended = None if isinstance(outcome, Paused) else now()
+    values: dict[str, Any] = {"state": _STATE[type(outcome)], "ended": ended}
     log = ""
     match outcome:
         case Stopped() | Paused():

@@ -23,6 +23,10 @@ class Pruning:
         """As the inner one."""
         return self._inner.propose()
 
+    def left_over(self) -> Proposal | None:
+        """As the inner one."""
+        return self._inner.left_over()
+
     def again(self, trial: int) -> Proposal | None:
         """As the inner one."""
         return self._inner.again(trial)
