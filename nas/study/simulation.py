@@ -204,6 +204,10 @@ class _Brief:
         """As the inner one."""
         return self._inner.propose()
 
+    def left_over(self) -> Proposal | None:
+        """As the inner one."""
+        return self._inner.left_over()
+
     def again(self, trial: int) -> Proposal | None:
         """As the inner one."""
         return self._inner.again(trial)
