@@ -1,120 +1,135 @@
 """Early stopping that respects the whole front: successive halving, ranked by non-domination and spread.
 
-The decision is a pure function of the points that a rung has seen; `ParetoHalving` only remembers the points. Every
-runner uses the same one.
+`runners.rung.goes_on` decides, a pure function of the points that a rung has seen; `ParetoHalving` only remembers which
+trial has reached which rung, and every runner uses the same one.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 
-import moocore
 import numpy as np
-from numpy.typing import NDArray
 
-from runners.protocol import Epoch, Halving, Proposal, Stopped
+from runners.protocol import Epoch, Halving, Paused, Proposal, Stopped
+from runners.rung import Rung, goes_on
 
-Points = NDArray[np.float64]
-
-
-def order(points: Points) -> list[tuple[int, float]]:
-    """Give each point a sort key, best first: its front (0 is not dominated), then minus its spread inside that front.
-
-    Args:
-        points: (n, objectives), all to be minimised, finite.
-
-    Spread is the crowding distance of NSGA-II (Deb et al., 2002, sec. III-B) on objectives scaled to [0, 1] per front,
-    so neither scale nor unit matters; the ends of a front have infinite spread, and equal points share a key.
-    """
-    fronts = np.asarray(moocore.pareto_rank(points))
-    spread = np.zeros(len(points))
-    for front in np.unique(fronts):
-        members = np.flatnonzero(fronts == front)
-        spread[members] = _crowding(points[members])
-    return [(int(f), -float(s)) for f, s in zip(fronts, spread, strict=True)]
+__all__ = ["ParetoHalving", "bracket_of", "goes_on", "rungs"]
 
 
-def _crowding(points: Points) -> NDArray[np.float64]:
-    # Equal points count once: a copy must not make its twin look crowded, nor may their order matter.
-    unique, back = np.unique(points, axis=0, return_inverse=True)
-    total = np.zeros(len(unique))
-    for values in unique.T:
-        by_value = np.argsort(values, kind="stable")
-        width = values[by_value[-1]] - values[by_value[0]]
-        if width == 0:
-            continue
-        total[by_value[[0, -1]]] = np.inf
-        total[by_value[1:-1]] += (values[by_value[2:]] - values[by_value[:-2]]) / width
-    return np.asarray(total[back.ravel()], dtype=np.float64)
-
-
-def goes_on(points: Points, index: int, *, eta: int, minimum: int) -> bool:
-    """Decide whether the point at `index` is among the best 1/eta that its rung has seen so far.
-
-    Args:
-        points: (n, objectives) that reached the rung, all to be minimised; a point that is not finite never goes on.
-        index: whose turn it is.
-        eta: the best 1/eta go on, rounded up.
-        minimum: with fewer points than this, everyone goes on. [count]
-    """
-    if not np.isfinite(points[index]).all():
-        return False
-    finite = np.asarray(np.isfinite(points).all(axis=1))
-    rivals = points[finite]
-    if len(rivals) < minimum:
-        return True
-    keys = order(rivals)
-    mine = keys[int(finite[:index].sum())]
-    ahead = sum(key < mine for key in keys)
-    return ahead < -(-len(rivals) // eta)
-
-
-def rungs(options: Halving, epochs: int) -> tuple[int, ...]:
-    """List the epochs at which trials of a schedule are compared: grace, grace x eta, ... below its end."""
-    levels, level = [], options.grace
+def rungs(options: Halving, epochs: int, bracket: int = 0) -> tuple[int, ...]:
+    """List the epochs at which trials of a schedule are compared: below its end, each eta times the one before."""
+    levels, level = [], options.grace * options.eta**bracket
     while level < epochs:
         levels.append(level)
         level *= options.eta
     return tuple(levels)
 
 
+def bracket_of(options: Halving, trial: int, seed: int) -> int:
+    """Deal a trial out to a bracket: by its number and the study's seed alone, so that every run agrees.
+
+    The shares are those of Hyperband (Li et al., 2018, alg. 1): a longer grace for fewer trials, so that each bracket
+    costs about as many epochs.
+    """
+    last = options.brackets - 1
+    shares = np.array([options.eta ** (last - s) / (last - s + 1) for s in range(options.brackets)])
+    drawn = np.random.SeedSequence([seed, trial]).generate_state(1)[0] / 2**32
+    return int(np.searchsorted(np.cumsum(shares) / shares.sum(), drawn, side="right"))
+
+
 class ParetoHalving:
-    """Remember who reached which rung with which objectives, and ask `goes_on`.
+    """Remember who reached which rung with which objectives, and who waits there.
 
     Args:
-        options: grace, eta and minimum.
+        options: grace, eta, minimum and the others.
         objectives: name -> `max` or `min`; a name is looked up in `Proposal.known`, else in the epoch's metrics.
+        seed: of the study: it deals the trials out to the brackets.
+        trials: the most that will ever reach a rung, or None where nobody knows: with it, a trial that can never be
+            promoted ends at once. [count]
     """
 
-    def __init__(self, options: Halving, objectives: Mapping[str, str]) -> None:
+    def __init__(
+        self, options: Halving, objectives: Mapping[str, str], *, seed: int = 0, trials: int | None = None
+    ) -> None:
         self._options = options
         self._objectives = dict(objectives)
-        self._rungs: dict[int, dict[int, tuple[float, ...]]] = {}
+        self._seed = seed
+        self._places = math.inf if trials is None else -(-trials // options.eta)
+        self._rungs: dict[tuple[int, int], Rung] = {}  # by epochs and bracket
+
+    # A trial at a rung
 
     def goes_on(self, proposal: Proposal, epoch: Epoch) -> bool:
         """Record the trial where this epoch is a rung, and say whether it trains another epoch."""
-        if epoch.epoch not in rungs(self._options, proposal.epochs):
+        if epoch.epoch not in self._ladder(proposal):
             return True
-        rung = self.record(proposal.trial, proposal.known, epoch)
-        members = list(rung)
-        points = np.array([rung[m] for m in members], dtype=np.float64)
-        index = members.index(proposal.trial)
-        return goes_on(points, index, eta=self._options.eta, minimum=self._options.minimum)
+        self.record(proposal.trial, proposal.known, epoch)
+        return proposal.trial in self._rung(proposal.trial, epoch.epoch).best()
 
-    def record(self, trial: int, known: Mapping[str, float], epoch: Epoch) -> Mapping[int, tuple[float, ...]]:
-        """Remember a trial at a rung, without judging it, and return the rung."""
+    def stopped(self, proposal: Proposal, epoch: Epoch) -> Stopped | Paused:
+        """Word the outcome of a trial that does not go on after this epoch; where it may later, it waits from now."""
+        return self._end(proposal, epoch.epoch)
+
+    def comes_back(self, proposal: Proposal) -> Stopped | Paused | None:
+        """Judge a trial that an earlier run has brought to a rung, in case it ended there; None if it goes on."""
+        if proposal.done not in self._ladder(proposal):
+            return None
+        rung = self._rung(proposal.trial, proposal.done)
+        if proposal.trial not in rung or proposal.trial in rung.best():
+            return None
+        return self._end(proposal, proposal.done)
+
+    def record(self, trial: int, known: Mapping[str, float], epoch: Epoch) -> None:
+        """Remember a trial at a rung, without judging it."""
         values = asdict(epoch) | dict(known)
-        rung = self._rungs.setdefault(epoch.epoch, {})
-        rung[trial] = tuple(
-            float("nan") if values.get(name) is None else (-values[name] if goal == "max" else values[name])
-            for name, goal in self._objectives.items()
-        )
-        return rung
+        found = (math.nan if values.get(name) is None else float(values[name]) for name in self._objectives)
+        signs = (-1.0 if goal == "max" else 1.0 for goal in self._objectives.values())
+        self._rung(trial, epoch.epoch).add(trial, tuple(s * value for s, value in zip(signs, found, strict=True)))
 
-    def stopped(self, proposal: Proposal, epoch: Epoch) -> Stopped:
-        """Word the outcome of a trial that does not go on after this epoch."""
-        levels = rungs(self._options, proposal.epochs)
+    # Trials that wait
+
+    def wait(self, trial: int, stopped: Stopped) -> None:
+        """Remember that a trial, recorded at this rung, waits for its promotion."""
+        self._rung(trial, stopped.rung).wait(trial, stopped)
+
+    def promotable(self) -> int | None:
+        """The first trial at the highest rung where one waits that is now among the best 1/eta, or None."""
+        for _, rung in sorted(self._rungs.items(), key=lambda entry: entry[0], reverse=True):
+            if found := rung.promotable():
+                return min(found)
+        return None
+
+    def promote(self, trial: int) -> None:
+        """A trial waits no longer: it goes on."""
+        next(rung for rung in self._rungs.values() if trial in rung.waiting()).leave(trial)
+
+    def lost(self) -> list[tuple[int, Stopped]]:
+        """Let go of those that can never be promoted: more dominate them than a full rung has places."""
+        return self._left(self._places)
+
+    def rest(self) -> list[tuple[int, Stopped]]:
+        """Let go of all that wait: no one comes any more."""
+        return self._left(0)
+
+    def _left(self, dominators: float) -> list[tuple[int, Stopped]]:
+        return [(t, rung.leave(t)) for rung in self._rungs.values() for t in rung.waiting(dominators)]
+
+    def _end(self, proposal: Proposal, reached: int) -> Stopped | Paused:
+        levels = self._ladder(proposal)
         # The end of the schedule is the last rung.
-        left = sum(level > epoch.epoch for level in levels) + 1
-        return Stopped(rung=epoch.epoch, missing=left / (len(levels) + 1))
+        left = sum(level > reached for level in levels) + 1
+        stopped = Stopped(rung=reached, missing=left / (len(levels) + 1))
+        if not self._options.promote:
+            return stopped
+        self.wait(proposal.trial, stopped)
+        return Paused(stopped.rung, stopped.missing)
+
+    def _rung(self, trial: int, reached: int) -> Rung:
+        bracket = bracket_of(self._options, trial, self._seed)
+        return self._rungs.setdefault((reached, bracket), Rung(self._options))
+
+    def _ladder(self, proposal: Proposal) -> tuple[int, ...]:
+        bracket = bracket_of(self._options, proposal.trial, self._seed)
+        return rungs(self._options, proposal.epochs, bracket)

@@ -13,7 +13,7 @@ from runners.data import DataSet, dataset
 from runners.deadline import Deadline, interrupting
 from runners.device import describe, device, release, threads
 from runners.failure import failure
-from runners.protocol import Failed, Interrupted, Outcome, Proposal, Proposer, Stopper, Work
+from runners.protocol import Failed, Interrupted, Outcome, Proposal, Proposer, Recipe, Stopper, Work
 from runners.recipe import train
 
 __all__ = ["LocalRunner", "device"]
@@ -28,10 +28,11 @@ class LocalRunner:
         work: how trials are carried out here.
         data: the data set's name and options.
         stopper: early stopping, or None to train everything to its end.
+        recipe: trains one network, with the signature of `runners.recipe.train`, which is the default.
     """
 
-    def __init__(self, work: Work, data: Component, stopper: Stopper | None = None) -> None:
-        self._work, self._data, self._stopper = work, data, stopper
+    def __init__(self, work: Work, data: Component, stopper: Stopper | None = None, *, recipe: Recipe = train) -> None:
+        self._work, self._data, self._stopper, self._recipe = work, data, stopper, recipe
 
     def run(self, proposer: Proposer) -> bool:
         """Return True when the proposer had no more, False when a person interrupted.
@@ -71,7 +72,7 @@ class LocalRunner:
 
     def _train(self, proposal: Proposal, proposer: Proposer, data: DataSet, where: torch.device) -> Outcome:
         deadline = Deadline(self._work)
-        with closing(train(proposal, self._work, data, where)) as epochs:
+        with closing(self._recipe(proposal, self._work, data, where)) as epochs:
             while True:
                 try:
                     with interrupting(deadline):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from runners.data import DataSet
 
 Keep = Literal["front", "last", "all", "none"]
+Spread = Literal["crowding", "epsilon_net"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,6 +187,14 @@ class Stopped:
 
 
 @dataclass(frozen=True, slots=True)
+class Paused:
+    """Early stopping set it aside at a rung, with its checkpoint; it is proposed again or ends as `Stopped`."""
+
+    rung: int  # epochs at which it was compared
+    missing: float  # share of the rungs that it has not reached
+
+
+@dataclass(frozen=True, slots=True)
 class Failed:
     """It crashed or diverged; a crash is data, the search goes on.
 
@@ -221,7 +230,7 @@ class Interrupted:
     """The sweep ended before the trial did; `--resume` continues it."""
 
 
-Outcome = Finished | Stopped | Failed | Rejected | Interrupted
+Outcome = Finished | Stopped | Paused | Failed | Rejected | Interrupted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,13 +239,23 @@ class Halving:
 
     Args:
         grace: epochs that every trial gets. [count]
-        eta: the best 1/eta of a rung goes on.
+        eta: the best 1/eta of a rung goes on; the rungs lie at grace, grace x eta, grace x eta x eta, ... epochs.
         minimum: trials that a rung has seen before anyone is stopped there. [count]
+        spread: who goes first among trials that do not dominate each other: those with the most room around them
+            (`crowding`), or those that together cover the front most evenly (`epsilon_net`).
+        brackets: trials are dealt out over so many ladders of rungs; each next one has eta times the grace, and fewer
+            trials. Against rankings that turn over late; more than the ladder has rungs train some to the end. [count]
+        promote: a stopped trial goes on later, from its checkpoint, when its rung has filled and it is now among the
+            best 1/eta; until then it is `paused`. On recorded curves the front gets as good after fewer epochs; the
+            checkpoints of those that wait need the disk.
     """
 
     grace: Annotated[int, Range(1, 10_000)] = 1
     eta: Annotated[int, Range(2, 16)] = 3
     minimum: Annotated[int, Range(1, 1_000)] = 4
+    spread: Spread = "crowding"
+    brackets: Annotated[int, Range(1, 8)] = 1
+    promote: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -275,6 +294,11 @@ class Work:
         """Where a trial that hung says in which line of code it did."""
         return self.folder / f"{trial:06d}" / "hang.txt"
 
+    @property
+    def saves(self) -> bool:
+        """Whether trials write checkpoints: one that is paused needs its own, even where none stays in the end."""
+        return self.keep != "none" or (self.halving is not None and self.halving.promote)
+
     def checkpoint(self, trial: int) -> Path:
         """Where a trial's checkpoint lies."""
         return self.folder / f"{trial:06d}" / "checkpoint.pt"
@@ -304,7 +328,17 @@ class Proposer(Interface):
         """Recorded before it counts."""
 
     def ended(self, trial: int, outcome: Outcome) -> None:
-        """Called exactly once for each proposal."""
+        """Called exactly once for each proposal, and once more when a paused trial ends without going on."""
+
+
+class Resuming(Proposer, Interface):
+    """A proposer that can hand a trial out again, to be continued after the epochs it has."""
+
+    def left_over(self) -> Proposal | None:
+        """The next trial that an earlier run left in training, or None when there is no other."""
+
+    def again(self, trial: int) -> Proposal | None:
+        """This paused trial, or None when there will be no more."""
 
 
 class Runner(Interface):
@@ -320,7 +354,7 @@ class Stopper(Interface):
     def goes_on(self, proposal: Proposal, epoch: Epoch) -> bool:
         """True to train another epoch."""
 
-    def stopped(self, proposal: Proposal, epoch: Epoch) -> Stopped:
+    def stopped(self, proposal: Proposal, epoch: Epoch) -> Stopped | Paused:
         """The outcome of a trial that does not go on after this epoch."""
 
 

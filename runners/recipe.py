@@ -158,15 +158,14 @@ class _Trial:
 
     def save(self, epochs: list[Epoch]) -> None:
         """Keep a checkpoint after the last of `epochs`, as `work.keep` says."""
-        keep = self._work.keep
-        if keep == "none":
+        if not self._work.saves:
             return
         # What the front keeps is known only when the front is: whoever knows it prunes afterwards.
         checkpoint.save(
             self._work.checkpoint(self._proposal.trial),
             {"fit": self._fit.state(), "epochs": [dataclasses.asdict(epoch) for epoch in epochs]},
             identity=_identity(self._proposal),
-            epoch_copy=f"epoch-{len(epochs):04d}.pt" if keep == "all" else None,
+            epoch_copy=f"epoch-{len(epochs):04d}.pt" if self._work.keep == "all" else None,
         )
 
     def epoch(self, number: int) -> Epoch:

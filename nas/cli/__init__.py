@@ -7,7 +7,8 @@ import sys
 import typer
 
 from blocks.errors import NasError
-from nas.cli import blocks, cost, data, listings, space
+from nas.cli import blocks, cost, curves, data, listings, space
+from nas.cli.simulate import simulate
 from nas.cli.sweep import sweep
 
 app = typer.Typer(
@@ -20,6 +21,7 @@ app = typer.Typer(
 )
 for command in (
     sweep,
+    simulate,
     space.space,
     cost.cost,
     blocks.blocks,
@@ -30,6 +32,7 @@ for command in (
     listings.show,
 ):
     app.command()(command)
+app.command("import")(curves.import_)
 
 
 def main() -> None:

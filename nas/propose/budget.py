@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 
+from blocks.architecture import Architecture
+from blocks.cost import cost_of
 from blocks.errors import RunError
-from runners.protocol import Outcome, Rejected
+from runners.protocol import Outcome, Protocol, Rejected
 
 MEASURED = frozenset({"latency_ms", "peak_memory_bytes"})  # known only on the worker's device
 _HOPELESS = 60  # candidates in a row that do not fit
+
+
+def built_cost(architecture: Architecture, protocol: Protocol) -> dict[str, int]:
+    """The cost of a network as this project builds it.
+
+    Raises:
+        BlockError: it cannot be built.
+    """
+    cost = cost_of(architecture, size=protocol.size, classes=protocol.classes, image_channels=protocol.image_channels)
+    return asdict(cost)
 
 
 class Budget:

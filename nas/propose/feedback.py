@@ -76,7 +76,7 @@ def feedback(row: Mapping[str, Any], objectives: Mapping[str, str], *, assumed: 
             such a trial by its violation, so this only keeps models of the objective from being misled.
     """
     state = row["state"]
-    if state not in {"finished", "replayed", "stopped", "rejected", "skipped"}:
+    if state not in {"finished", "replayed", "stopped", "paused", "rejected", "skipped"}:
         return Feedback(None)
     recorded = [row.get(name) for name in objectives]
     if state in {"rejected", "skipped"}:

@@ -36,40 +36,46 @@ class Memory:
         rows = list(told)
         for row in rows:
             self._result(row)
-        questions = space.questions()
+        self._distributions = {question.path: distribution(question) for question in space.questions()}
         # A resumed sampler must not draw the same numbers again.
         self.study = optuna.create_study(
             directions=["maximize" if goal == "max" else "minimize" for goal in self._objectives.values()],
             sampler=sampler(space.search.sampler, space.search.seed + len(rows)),
         )
-        self._rebuild(rows, {question.path: distribution(question) for question in questions})
+        self._rebuild(rows)
 
     def tell(self, trial: optuna.Trial, row: Mapping[str, Any]) -> None:
         """Tell an outcome that is recorded."""
         self._result(row)
         for name, value in attributes(row).items():
             trial.set_user_attr(name, value)
-        self._copy(feedback(row, self._objectives, assumed=self._assumed()).tell(self.study, trial))
+        self._copy(row, feedback(row, self._objectives, assumed=self._assumed()).tell(self.study, trial))
 
     def tell_again(self, trial: optuna.Trial, row: Mapping[str, Any]) -> None:
         """The sampler proposed a network that this study has: it hears what is recorded of it so far."""
         feedback(row, self._objectives, assumed=self._assumed()).tell(self.study, trial)
 
+    def settle(self, row: Mapping[str, Any]) -> None:
+        """A paused trial has ended: the sampler has heard of it, the dashboard has not."""
+        self._copy(row, self._frozen(row, {}))
+
     def drop(self, trial: optuna.Trial) -> None:
         """Close a trial without an outcome: it was interrupted and will be proposed again, or could not be made."""
         self.study.tell(trial, state=optuna.trial.TrialState.FAIL, skip_if_finished=True)
 
-    def _rebuild(self, rows: Iterable[Mapping[str, Any]], questions: Mapping[str, Any]) -> None:
+    def _rebuild(self, rows: Iterable[Mapping[str, Any]]) -> None:
         complete = 0
         for row in rows:
-            params = {path: value for path, value in parameters(row["answers"]).items() if path in questions}
-            asked = {path: questions[path] for path in params}
-            found = feedback(row, self._objectives, assumed=self._assumed())
-            system = generation(self.study.sampler, complete) if found.values is not None else {}
-            complete += found.values is not None
-            frozen = found.frozen(params, asked, attributes(row), system)
+            frozen = self._frozen(row, generation(self.study.sampler, complete))
+            complete += frozen.values is not None
             self.study.add_trial(frozen)
-            self._copy(frozen)
+            self._copy(row, frozen)
+
+    def _frozen(self, row: Mapping[str, Any], system: Mapping[str, Any]) -> optuna.trial.FrozenTrial:
+        params = {path: v for path, v in parameters(row["answers"]).items() if path in self._distributions}
+        asked = {path: self._distributions[path] for path in params}
+        found = feedback(row, self._objectives, assumed=self._assumed())
+        return found.frozen(params, asked, attributes(row), system if found.values is not None else {})
 
     def _result(self, row: Mapping[str, Any]) -> None:
         if row["state"] in FINAL:
@@ -80,8 +86,9 @@ class Memory:
         points = self._progress.points
         return {n: sum(p[n] for p in points) / len(points) for n in self._objectives} if points else {}
 
-    def _copy(self, frozen: optuna.trial.FrozenTrial) -> None:
-        if self._mirror is not None:
+    def _copy(self, row: Mapping[str, Any], frozen: optuna.trial.FrozenTrial) -> None:
+        # The dashboard's copy cannot be changed: it waits for how a paused trial ends.
+        if self._mirror is not None and row["state"] != "paused":
             self._mirror.add(frozen)
 
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from runners.protocol import Epoch, Finished, Outcome, Proposal, Rejected, Stopped
+from runners.protocol import Epoch, Finished, Outcome, Paused, Proposal, Rejected, Stopped
 
 
 @dataclass(slots=True)
@@ -43,7 +43,7 @@ class Progress:
     @property
     def done(self) -> int:
         """Trials that count towards the plan and have ended. [count]"""
-        return sum(self.counts[state] for state in ("finished", "stopped", "failed", "replayed"))
+        return sum(self.counts[state] for state in ("finished", "stopped", "paused", "failed", "replayed"))
 
     @property
     def seconds_left(self) -> float | None:
@@ -68,6 +68,10 @@ class Progress:
         """A network goes into training."""
         self.running[proposal.trial] = Running(proposal, proposal.done)
 
+    def resume(self, state: str) -> None:
+        """A trial that was counted as ended in this state has not."""
+        self.counts[state] -= 1
+
     def epoch(self, trial: int, epoch: Epoch) -> None:
         """An epoch of a running trial is recorded."""
         row = self.running[trial]
@@ -91,7 +95,7 @@ def _why(outcome: Outcome | None) -> str:
     match outcome:
         case Rejected(limit=limit, value=value, allowed=allowed):
             return f", {limit} {value:.4g} over the limit of {allowed:.4g}"
-        case Stopped(rung=rung):
+        case Stopped(rung=rung) | Paused(rung=rung):
             return f" after epoch {rung}"
         case None | Finished():
             return ""

@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from typing import Any
 
 from blocks.architecture import Architecture, Component
-from blocks.cost import Cost, cost_of
 from blocks.errors import BlockError
 from blocks.network import fetch
-from nas.propose.budget import Budget
+from nas.propose.budget import Budget, built_cost
 from nas.propose.candidates import Asked, Candidates
 from nas.propose.limits import Limits
 from nas.propose.memory import FINAL, Memory
@@ -20,9 +18,9 @@ from nas.propose.mirror import Mirror
 from nas.propose.partial_order import PartialOrder
 from nas.propose.progress import Progress
 from nas.space import Space
-from nas.store import Store, choices_of
+from nas.store import CUT_SHORT, Store, choices_of
 from runners.data import DataInfo
-from runners.protocol import Epoch, Failed, Finished, Interrupted, Outcome, Proposal, Rejected
+from runners.protocol import Epoch, Failed, Finished, Interrupted, Outcome, Proposal, Protocol, Rejected
 
 _COSTS = ("params", "macs", "macs_conv", "activation_bytes")
 _SKIPS = 200  # hopeless candidates in a row after which there is nothing left to find
@@ -41,6 +39,7 @@ class OptunaProposer:
         mirror: copies told trials to Optuna's tables, or None.
         fresh: train what other studies of this store have trained already.
         prepare: called with the first network of each backbone before it is trained: fetches weights.
+        cost: what a candidate costs by the names of `blocks.cost.Cost`, or None where nobody knows.
     """
 
     def __init__(
@@ -55,6 +54,7 @@ class OptunaProposer:
         mirror: Mirror | None = None,
         fresh: bool = False,
         prepare: Callable[[Architecture], None] = fetch,
+        cost: Callable[[Architecture, Protocol], Mapping[str, int] | None] = built_cost,
     ) -> None:
         self._space = space
         self._store = store
@@ -62,6 +62,7 @@ class OptunaProposer:
         self.progress = progress
         self._fresh = fresh
         self._prepare = prepare
+        self._cost = cost
         self._prepared: set[Component] = set()
         self._budget = Budget(space.budget)
         self._limits = Limits(space.search, gpu=space.resources.gpu)
@@ -70,7 +71,7 @@ class OptunaProposer:
         self._ids: dict[int, int] = {}  # number in the study -> id in the store
         self._asked: dict[int, Asked] = {}  # in training
         self._seen: dict[str, int] = {}  # key of a result -> number of the trial of this study that has it
-        told, left = store.told(study_id), store.unfinished(study_id)
+        told, left = store.told(study_id), store.unfinished(study_id, CUT_SHORT)
         self.memory = Memory(space, told, progress, mirror)
         self._recall(told, left)
         self._again = deque(left)
@@ -84,8 +85,8 @@ class OptunaProposer:
         """
         if self.over():
             return None
-        if self._again:
-            return self._resumed(self._again.popleft())
+        if (left_over := self.left_over()) is not None:
+            return left_over
         while self.progress.done + len(self.progress.running) < self.progress.planned:
             exhausted = self._candidates.total is not None and len(self._seen) >= self._candidates.total
             self._budget.check(last=exhausted and not self.progress.done and not self.progress.running)
@@ -107,6 +108,15 @@ class OptunaProposer:
         self.progress.end_early(reached)
         return True
 
+    def left_over(self) -> Proposal | None:
+        """Hand out the next trial that a run before this one left in training, or None when there is no other."""
+        return self._resumed(self._again.popleft()) if self._again else None
+
+    def again(self, trial: int) -> Proposal | None:
+        """Hand out a paused trial, to be continued."""
+        self.progress.resume("paused")
+        return self._resumed(self._row(trial))
+
     def started(self, trial: int, *, host: str, device: str) -> None:
         """A worker has begun with it."""
         self._store.start(self._ids[trial], host, device)
@@ -120,7 +130,12 @@ class OptunaProposer:
 
     def ended(self, trial: int, outcome: Outcome) -> None:
         """Record an outcome and tell the sampler."""
-        asked = self._asked.pop(trial)
+        asked = self._asked.pop(trial, None)
+        if asked is None:
+            # It was paused: the sampler has heard of it.
+            self.progress.resume("paused")
+            self.memory.settle(self._closed(trial, outcome))
+            return
         if isinstance(outcome, Finished):
             outcome = self._checked(trial)
         row = self._closed(trial, outcome)
@@ -146,11 +161,13 @@ class OptunaProposer:
             self.progress.repeats += row["repeats"]
             if row["state"] in FINAL:
                 self._order_by(row)
+        for row in told:
+            self._ids[row["number"]] = row["id"]
         self._limits.carry((*told, *left))
         self.progress.carry(Counter(row["state"] for row in told))
 
     def _resumed(self, row: Mapping[str, Any]) -> Proposal:
-        """Hand out again what a run before this one did not bring to an end."""
+        """Hand out again what did not come to its end: in a run before this one, or because it was paused."""
         self._store.requeue(row["id"])
         self._ids[row["number"]] = row["id"]
         cost = {name: row[name] for name in _COSTS}
@@ -176,35 +193,28 @@ class OptunaProposer:
         if refusal is not None:
             self._tell(asked, self._closed(number, refusal))
             return None
-        assert cost is not None
         if known is not None:
             self._store.replay(self._ids[number], known["id"])
             self.progress.end(number, "replayed", note=f"trained as trial {known['number']} of {known['study']}")
             self._tell(asked, self._row(number))
             return None
-        if reason := self._order and self._order.hopeless(asked.candidate.answers, asdict(cost)):
+        if reason := self._order and self._order.hopeless(asked.candidate.answers, cost or {}):
             self._skipped_in_a_row += 1
             self._store.skip(self._ids[number], str(reason))
             self.progress.end(number, "skipped", note=str(reason))
             self._tell(asked, self._row(number))
             return None
         self._skipped_in_a_row = 0
-        return self._proposal(number, asked, asdict(cost), done=0)
+        return self._proposal(number, asked, cost or {}, done=0)
 
-    def _costed(self, asked: Asked) -> tuple[Cost | None, Outcome | None]:
-        protocol = asked.protocol
+    def _costed(self, asked: Asked) -> tuple[Mapping[str, int] | None, Outcome | None]:
         try:
-            cost = cost_of(
-                asked.candidate.architecture,
-                size=protocol.size,
-                classes=protocol.classes,
-                image_channels=protocol.image_channels,
-            )
+            cost = self._cost(asked.candidate.architecture, asked.protocol)
         except BlockError as error:
             return None, Failed(reason=f"cannot be built: {error}")
-        return cost, self._budget.exceeded(asdict(cost))
+        return cost, self._budget.exceeded(cost or {})
 
-    def _record(self, number: int, asked: Asked, cost: Cost | None) -> None:
+    def _record(self, number: int, asked: Asked, cost: Mapping[str, int] | None) -> None:
         candidate = asked.candidate
         self._ids[number] = self._store.propose(
             self._study_id,
@@ -213,7 +223,7 @@ class OptunaProposer:
             architecture=candidate.architecture,
             protocol=asked.protocol,
             seed=self._space.search.seed,
-            cost=None if cost is None else asdict(cost),
+            cost=cost,
             answers=candidate.answers,
             choices=choices_of(candidate.architecture, asked.protocol),
             epochs=asked.protocol.recipe().epochs,

@@ -45,10 +45,13 @@ STATES: Final = (
 UNFINISHED: Final = ("proposed", "running", "paused", "interrupted")
 """A sweep that resumes has these to deal with."""
 
+CUT_SHORT: Final = ("proposed", "running", "interrupted")
+"""These it trains on; what is paused waits for early stopping to promote it."""
+
 FINAL: Final = ("finished", "replayed")
 """The full schedule was trained: these results count."""
 
-TOLD: Final = (*FINAL, "stopped", "rejected", "failed", "skipped")
+TOLD: Final = (*FINAL, "stopped", "paused", "rejected", "failed", "skipped")
 """The sampler has learnt from these."""
 
 
@@ -126,7 +129,8 @@ cost = Table(
     Column("width", Integer, nullable=False),
     Column("classes", Integer, nullable=False),
     Column("image_channels", Integer, nullable=False),
-    *(Column(name, BigInteger, nullable=False) for name in _cost_facts),
+    # Networks that were imported may come without the last two.
+    *(Column(name, BigInteger, nullable=name in ("macs_conv", "activation_bytes")) for name in _cost_facts),
     # The figures are part of the key: a later version of a component may cost something else, and what was
     # recorded for trials of the earlier one stays true.
     UniqueConstraint("architecture_id", "height", "width", "classes", "image_channels", *_cost_facts),
@@ -152,7 +156,7 @@ trial = Table(
     Column("epochs", Integer, nullable=False, default=0),  # recorded
     Column("epochs_planned", Integer, nullable=False),
     Column("accumulation", Integer, nullable=False, default=1),  # parts that a batch was taken in, for want of memory
-    Column("rung", Integer),  # epochs at which early stopping ended it
+    Column("rung", Integer),  # epochs at which early stopping ended or paused it
     Column("missing", Float),  # share of the rungs not reached
     Column("exceeded", String),  # the limit that it was rejected for
     Column("exceeded_value", Float),

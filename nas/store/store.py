@@ -14,6 +14,7 @@ from blocks.errors import QueryError, StoreError, law, nearest
 from blocks.options import Value
 from nas.store import database, queries, schema, writes
 from nas.store.choices import choice_rows
+from nas.store.imports import ImportedTrial, import_trials
 from nas.store.queries import Row
 from runners.protocol import Epoch, Outcome, Protocol
 
@@ -97,6 +98,25 @@ class Store:
                 raise
             remedy = "Resume it (--resume) or choose another name"
             raise StoreError(law("A study", "a name of its own", {"study": name}, remedy)) from error
+
+    def import_study(self, name: str, trials: Sequence[ImportedTrial], facts: Mapping[str, object]) -> int:
+        """Record a whole study that others have trained, in one transaction, and return its id.
+
+        Args:
+            name: of the study.
+            trials: all finished.
+            facts: columns of the study: `space`, `objectives`, `budget`, `seed`, `settings`.
+
+        Raises:
+            StoreError: the name is taken.
+        """
+        if self.study(name) is not None:
+            remedy = "Import it under another name with --study NAME"
+            raise StoreError(law("An imported study", "a name of its own", {"study": name}, remedy))
+        with database.writing(self._engine) as connection:
+            study_id = writes.add(connection, schema.study, {"name": name, "created": writes.now(), **facts})
+            import_trials(connection, study_id, trials)
+            return study_id
 
     def study(self, name: str) -> Row | None:
         """One study (id, name, space, objectives, budget, seed, settings, created), or None."""
@@ -238,11 +258,12 @@ class Store:
             StoreError: it has ended for good.
         """
         with database.writing(self._engine) as connection:
-            writes.change(connection, trial_id, {"state": "proposed", "ended": None})
+            again = {"state": "proposed", "ended": None, "rung": None, "missing": None}
+            writes.change(connection, trial_id, again)
 
     def mark_orphans(self, study_id: int) -> int:
-        """Mark what a killed driver left behind as interrupted, and return how many those are."""
-        trial, left = schema.trial, ("proposed", "running", "paused")
+        """Mark what a killed driver left in training as interrupted, and return how many those are."""
+        trial, left = schema.trial, ("proposed", "running")
         with database.writing(self._engine) as connection:
             orphans = update(trial).where(trial.c.study_id == study_id, trial.c.state.in_(left))
             return connection.execute(orphans.values(state="interrupted", ended=writes.now())).rowcount

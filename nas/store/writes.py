@@ -13,11 +13,12 @@ from sqlalchemy.exc import IntegrityError
 from blocks.architecture import Architecture
 from blocks.errors import StoreError, law
 from nas.store.schema import FINAL, UNFINISHED, architecture, cost, epoch, trial
-from runners.protocol import Epoch, Failed, Finished, Interrupted, Outcome, Protocol, Rejected, Stopped
+from runners.protocol import Epoch, Failed, Finished, Interrupted, Outcome, Paused, Protocol, Rejected, Stopped
 
 _STATE: Final[dict[type[Outcome], str]] = {
     Finished: "finished",
     Stopped: "stopped",
+    Paused: "paused",
     Failed: "failed",
     Rejected: "rejected",
     Interrupted: "interrupted",
@@ -65,7 +66,7 @@ def cost_id(connection: Connection, owner: int, protocol: Protocol, figures: Map
         "width": width,
         "classes": protocol.classes,
         "image_channels": protocol.image_channels,
-        **{name: figures[name] for name in ("params", "macs", "macs_conv", "activation_bytes")},
+        **{name: figures.get(name) for name in ("params", "macs", "macs_conv", "activation_bytes")},
     }
     return _found_or_added(connection, cost, key, {})
 
@@ -109,11 +110,12 @@ def record_epoch(connection: Connection, trial_id: int, value: Epoch) -> None:
 
 
 def record_end(connection: Connection, trial_id: int, outcome: Outcome) -> None:
-    """Record how a trial ended."""
-    values: dict[str, Any] = {"state": _STATE[type(outcome)], "ended": now()}
+    """Record how a trial ended, or that it waits."""
+    ended = None if isinstance(outcome, Paused) else now()
+    values: dict[str, Any] = {"state": _STATE[type(outcome)], "ended": ended}
     log = ""
     match outcome:
-        case Stopped():
+        case Stopped() | Paused():
             values |= {"rung": outcome.rung, "missing": outcome.missing}
         case Failed():
             values |= {"error": outcome.reason, "traceback": outcome.traceback}

@@ -17,7 +17,8 @@ from nas.study.resume import claim, recall
 from nas.study.work import work_of
 from runners.data import dataset
 from runners.halving import ParetoHalving
-from runners.protocol import Runner, Work
+from runners.promotion import Promotion
+from runners.protocol import Halving, Runner, Work
 
 RunnerName = Literal["ray", "local"]
 FOLDER = "nas_runs"
@@ -76,16 +77,23 @@ def sweep(
                 mirror=mirror,
                 fresh=fresh,
             )
-            stopper = ParetoHalving(work.halving, work.objectives) if work.halving else None
-            if stopper is not None:
-                recall(stopper, opened, study_id)
-            carried_out = Pruning(proposer, work, space.objectives) if work.keep == "front" else proposer
+            prunes = work.saves and work.keep in ("front", "none")
+            pruned = Pruning(proposer, work, space.objectives) if prunes else proposer
+            stopper = _stopper(space, work.halving, opened, study_id) if work.halving else None
+            carried_out = Promotion(pruned, stopper) if stopper else pruned
             ended = _runner(runner, work, space.data, stopper, address).run(carried_out)
             if ended:
                 proposer.check()
         finally:
             mirror.close()
         return Study(name, opened.url, interrupted=not ended, ending=progress.ending)
+
+
+def _stopper(space: Space, options: Halving, store: Store, study_id: int) -> ParetoHalving:
+    search = space.search
+    stopper = ParetoHalving(options, space.objectives, seed=search.seed, trials=search.trials)
+    recall(stopper, store, study_id)
+    return stopper
 
 
 def _runner(

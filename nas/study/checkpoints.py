@@ -1,4 +1,4 @@
-"""`keep: front`: a checkpoint goes when its trial cannot be on the front any more."""
+"""`keep: front` and `none`: a checkpoint goes when its trial needs it no more and cannot be on the front."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Mapping
 
 from nas.analysis.fronts import front
 from nas.propose import OptunaProposer
-from runners.protocol import Epoch, Interrupted, Outcome, Proposal, Work
+from runners.protocol import Epoch, Interrupted, Outcome, Paused, Proposal, Work
 
 
 class Pruning:
-    """A proposer around another one; after each outcome it drops the checkpoints that `keep: front` does not keep."""
+    """A proposer around another one; after each outcome it drops the checkpoints that `keep` does not keep."""
 
     def __init__(self, inner: OptunaProposer, work: Work, objectives: Mapping[str, str]) -> None:
         self._inner = inner
@@ -27,6 +27,14 @@ class Pruning:
         """As the inner one."""
         return self._inner.over()
 
+    def left_over(self) -> Proposal | None:
+        """As the inner one."""
+        return self._inner.left_over()
+
+    def again(self, trial: int) -> Proposal | None:
+        """As the inner one."""
+        return self._inner.again(trial)
+
     def started(self, trial: int, *, host: str, device: str) -> None:
         """As the inner one."""
         self._inner.started(trial, host=host, device=device)
@@ -38,9 +46,15 @@ class Pruning:
     def ended(self, trial: int, outcome: Outcome) -> None:
         """Tell the inner one, then drop what has left the front."""
         self._inner.ended(trial, outcome)
-        if isinstance(outcome, Interrupted):
+        if isinstance(outcome, Interrupted | Paused):
             return
-        best = {int(row["number"]) for row in front(self._inner.progress.points, self._objectives, states=None)}
+        best = self._best()
         for gone in (self._kept | {trial}) - best:
             shutil.rmtree(self._work.checkpoint(gone).parent, ignore_errors=True)
         self._kept = best
+
+    def _best(self) -> set[int]:
+        if self._work.keep == "none":
+            return set()
+        points = self._inner.progress.points
+        return {int(row["number"]) for row in front(points, self._objectives, states=None)}

@@ -33,7 +33,7 @@ def rehearse(space: Space) -> list[dict[str, Any]]:
         RunError: no sample fits the budget.
     """
     data = dataset(space.data, space.places())
-    work = replace(work_of(space, Path(tempfile.gettempdir())), keep="none")
+    work = replace(work_of(space, Path(tempfile.gettempdir())), keep="none", halving=None)
     fitting, share = _fitting(space, data)
     measured = sorted(fitting, key=lambda pair: pair[1].macs)[len(fitting) // 2]
     epoch = _one_epoch(space, data, work, measured[0])

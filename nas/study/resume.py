@@ -8,9 +8,9 @@ from blocks.errors import SpaceError, StoreError, law
 from nas.space import Resources, Space
 from nas.store import Store
 from runners.halving import ParetoHalving
-from runners.protocol import Epoch
+from runners.protocol import Epoch, Stopped
 
-_COSTS = ("params", "macs", "macs_conv", "activation_bytes")
+_KNOWN = ("params", "macs", "macs_conv", "activation_bytes", "latency_ms", "peak_memory_bytes")
 
 
 def claim(space: Space, name: str, store: Store, *, resume: bool) -> int:
@@ -35,6 +35,9 @@ def claim(space: Space, name: str, store: Store, *, resume: bool) -> int:
             seed=space.search.seed,
             settings={"trials": space.search.trials, "sampler": space.search.sampler.plain()},
         )
+    if "imported" in row["settings"]:
+        remedy = "Sweep under another name with --study NAME; `nas simulate` searches on imported curves"
+        raise StoreError(law("A sweep", "a study of its own", {"imported study": name}, remedy))
     if not resume and store.next_number(row["id"]) > 0:
         states = [trial["state"] for trial in store.trials(row["id"], columns=["state"])]
         done = sum(state in {"finished", "replayed"} for state in states)
@@ -59,15 +62,17 @@ def _essence(space: Space) -> Space:
 
 
 def recall(stopper: ParetoHalving, store: Store, study_id: int) -> None:
-    """Fill the rungs with what earlier runs of this study have recorded."""
+    """Fill the rungs with what earlier runs of this study have recorded, and with who waits there."""
     for row in store.trials(study_id):
-        known = {name: row[name] for name in _COSTS if row[name] is not None}
+        known = {name: row[name] for name in _KNOWN if row[name] is not None}
         for epoch in store.epochs(row["id"]) if row["epochs"] else []:
-            stopper.record(row["number"], known, _epoch(epoch))
+            stopper.record(row["number"], known, epoch_of(epoch))
+        if row["state"] == "paused":
+            stopper.wait(row["number"], Stopped(row["rung"], row["missing"]))
 
 
-def _epoch(row: dict[str, object]) -> Epoch:
+def epoch_of(row: dict[str, object]) -> Epoch:
+    """A recorded epoch as a value; what was not finite has been stored as nothing."""
     names = ("epoch", "loss", "miou", "pixel_accuracy", "learning_rate", "seconds", "train_memory_bytes")
-    # What was not finite has been stored as nothing.
     figures = {name: float("nan") if row[name] is None else row[name] for name in names}
     return Epoch(class_iou=(), **figures)  # type: ignore[arg-type]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from blocks.options import supplied
 from nas.space import Space
+from runners.data import DATASETS, DataInfo, dataset
 from runners.protocol import Work
 
 
@@ -28,3 +30,8 @@ def work_of(space: Space, folder: Path) -> Work:
 
 def _seconds(minutes: float | None) -> float | None:
     return None if minutes is None else minutes * 60
+
+
+def info_of(space: Space) -> DataInfo:
+    """What is known of a space's data set from its options alone, wherever it lies and whether or not it does."""
+    return dataset(space.data, dict.fromkeys(supplied(DATASETS[space.data.name]), "nowhere")).info

@@ -44,7 +44,7 @@ class Bridge:
         self._heard: set[str] = set()
         self._deadlines: dict[str, Deadline] = {}
         self._hopeless: str | None = None
-        self._refused_at: int | None = None  # how many were open when the proposer last had nothing
+        self._refused_at: int | None = None  # how many were open when the proposer had nothing
         self.complete = False  # the proposer has no more
 
     def __reduce__(self) -> tuple[Callable[[], None], tuple[()]]:
@@ -94,6 +94,9 @@ class Bridge:
                 outcome = self._stopper.stopped(proposal, epoch)
             if ray_id in self._deadlines:
                 self._deadlines[ray_id].heard()
+            if self._stopper is not None:
+                # Another point at a rung can let one go on that was paused there.
+                self._refused_at = None
         if outcome is None and self.over():
             outcome = Interrupted()
         if outcome is None:

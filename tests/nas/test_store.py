@@ -11,7 +11,7 @@ from blocks.architecture import Architecture
 from blocks.errors import QueryError, StoreError
 from nas.store import Store, choices_of
 from nas.store.schema import STATES
-from runners.protocol import Failed, Finished, Interrupted, Rejected, Stopped
+from runners.protocol import Failed, Finished, Interrupted, Paused, Rejected, Stopped
 
 Make = Callable[..., Any]
 
@@ -203,6 +203,28 @@ def test_after_a_killed_driver_orphans_are_interrupted_and_can_go_on(
     row = store.trials(study_id)[0]
     assert (row["state"], row["epochs"], row["host"]) == ("finished", 2, "node2")
     assert [row["id"] for row in store.unfinished(study_id)] == [proposed]
+
+
+def test_a_paused_trial_waits_through_a_restart_and_goes_on_or_ends(
+    store: Store, study_id: int, add: Make, epoch_of: Make
+) -> None:
+    promoted, given_up = (add(store, study_id, mious=(0.1,), outcome=Paused(rung=1, missing=0.5)) for _ in range(2))
+    assert store.mark_orphans(study_id) == 0
+    rows = store.told(study_id)
+    assert [(row["state"], row["rung"], row["missing"], row["ended"]) for row in rows] == [("paused", 1, 0.5, None)] * 2
+
+    store.requeue(promoted)
+    assert store.trials(study_id)[0]["missing"] is None
+    store.start(promoted, "node1", "cpu")
+    store.epoch(promoted, epoch_of(2, 0.2))
+    store.end(promoted, Finished())
+    store.end(given_up, Stopped(rung=1, missing=0.5))
+
+    first, second = store.trials(study_id)
+    assert (first["state"], first["rung"], first["missing"], first["epochs"]) == ("finished", None, None, 2)
+    assert (second["state"], second["rung"], second["missing"], second["epochs"]) == ("stopped", 1, 0.5, 1)
+    with pytest.raises(StoreError, match="has not ended"):
+        store.end(given_up, Finished())
 
 
 def test_the_sampler_is_told_what_ended_for_good(store: Store, study_id: int, add: Make) -> None:

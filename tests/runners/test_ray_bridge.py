@@ -67,6 +67,26 @@ def test_a_trial_that_turns_out_not_to_count_is_replaced(bridge):
     assert bridge.complete
 
 
+class Rungs:
+    """Early stopping for which every epoch is a rung and nobody is stopped."""
+
+    def goes_on(self, proposal, epoch):
+        return True
+
+
+def test_a_proposer_that_had_nothing_is_asked_again_when_a_trial_has_reached_a_rung(proposal):
+    proposer = Counting(proposal)
+    bridge = Bridge(proposer, Rungs(), {}, concurrent=3)
+    for name in "ab":
+        bridge.suggest(name)
+    assert bridge.suggest("c") is None
+    bridge.result("a", {"epoch": "the first"})
+    asked = proposer.asked
+    assert bridge.suggest("c") is None
+    assert bridge.suggest("c") is None
+    assert proposer.asked == asked + 1
+
+
 def test_each_proposal_ends_exactly_once(bridge):
     bridge, proposer = bridge
     bridge.suggest("a")

@@ -1,0 +1,95 @@
+"""One rung: who reached it with which objectives, and who waits there to go on."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runners.protocol import Halving, Spread, Stopped
+from runners.ranking import Points, best
+
+Values = tuple[float, ...]
+
+
+def goes_on(points: Points, *, eta: int, minimum: int, spread: Spread = "crowding") -> NDArray[np.bool_]:
+    """Mark the points that are among the best 1/eta of what their rung has seen so far.
+
+    Args:
+        points: (n, objectives) that reached the rung, all to be minimised; a point that is not finite never goes on.
+        eta: the best 1/eta go on, rounded up.
+        minimum: with fewer points than this, everyone goes on. [count]
+        spread: who goes first inside a front.
+    """
+    finite = np.asarray(np.isfinite(points).all(axis=1))
+    rivals = points[finite]
+    chosen = finite.copy()
+    if len(rivals) >= minimum:
+        chosen[finite] = best(rivals, -(-len(rivals) // eta), spread)
+    return chosen
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """A trial that does not go on now and may later."""
+
+    stopped: Stopped  # what it ends as if it never does
+    dominators: float  # trials that stay ahead of it for good
+
+
+class Rung:
+    """Remembers points and asks `goes_on`.
+
+    Args:
+        options: of early stopping.
+    """
+
+    def __init__(self, options: Halving) -> None:
+        self._options = options
+        self._points: dict[int, Values] = {}
+        self._waiting: dict[int, _Waiting] = {}
+        self._best: frozenset[int] | None = frozenset()  # None: something has changed
+
+    def __contains__(self, trial: int) -> bool:
+        return trial in self._points
+
+    def add(self, trial: int, values: Values) -> None:
+        """A trial has reached it, with these objectives, all to be minimised."""
+        if trial not in self._points:
+            for other, waiting in self._waiting.items():
+                waiting.dominators += _dominates(values, self._points[other])
+        self._points[trial] = values
+        self._best = None
+
+    def best(self) -> frozenset[int]:
+        """The trials that are among the best 1/eta now."""
+        if self._best is None:
+            options, points = self._options, np.array(list(self._points.values()), dtype=np.float64)
+            marks = goes_on(points, eta=options.eta, minimum=options.minimum, spread=options.spread)
+            self._best = frozenset(trial for trial, mark in zip(self._points, marks, strict=True) if mark)
+        return self._best
+
+    def wait(self, trial: int, stopped: Stopped) -> None:
+        """A trial that reached it does not go on now."""
+        mine = self._points[trial]
+        ahead = sum(_dominates(values, mine) for values in self._points.values())
+        # What is not a number is compared with nothing and never goes on.
+        self._waiting[trial] = _Waiting(stopped, ahead if np.isfinite(mine).all() else math.inf)
+
+    def leave(self, trial: int) -> Stopped:
+        """A trial waits no longer; return what it would have ended as."""
+        return self._waiting.pop(trial).stopped
+
+    def promotable(self) -> frozenset[int]:
+        """The trials that wait and are among the best 1/eta now."""
+        return self.best() & self._waiting.keys() if self._waiting else frozenset()
+
+    def waiting(self, dominators: float = 0) -> list[int]:
+        """The trials that wait with at least so many trials ahead of them for good."""
+        return [trial for trial, waiting in self._waiting.items() if waiting.dominators >= dominators]
+
+
+def _dominates(a: Values, b: Values) -> bool:
+    return a != b and all(x <= y for x, y in zip(a, b, strict=True))
