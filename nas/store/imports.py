@@ -54,6 +54,7 @@ def import_trials(connection: Connection, study_id: int, trials: Sequence[Import
             "protocol": trial.protocol.canonical(),
             "protocol_fingerprint": trial.protocol.fingerprint,
             "seed": trial.seed,
+            "origin": "imported",
             "answers": dict(trial.answers),
             "epochs_planned": len(trial.epochs),
             "created": writes.now(),

@@ -148,7 +148,7 @@ trial = Table(
     Column("cost_id", Integer, _parent("cost"), index=True),
     Column("protocol_fingerprint", String, nullable=False),
     Column("seed", BigInteger, nullable=False),
-    Column("origin", String, nullable=False),  # who chose it: sampler, grid, neighbour or random
+    Column("origin", String, nullable=False),  # who chose it: sampler, grid, neighbour or random; or imported
     Column("repeats", Integer, nullable=False),  # known networks that the sampler proposed just before it
     Column("miou", Float),  # at the last epoch
     Column("miou_best", Float),
