@@ -10,12 +10,19 @@ from nas.report.tables import check_format, render
 
 
 def blocks(
-    slot: Annotated[str | None, typer.Argument(help="backbone, context, align, refine, head, loss.")] = None,
+    slot: Annotated[
+        str | None, typer.Argument(help="backbone, context, align, refine, head, loss; or samplers.")
+    ] = None,
     name: Annotated[str | None, typer.Argument(help="A component of that slot.")] = None,
     format: Annotated[str, typer.Option(help="table, json, csv or md.")] = "table",
 ) -> None:
-    """List the components of every slot, of one slot, or all about one component."""
+    """List the components of every slot, of one slot, or all about one component; or samplers and their defaults."""
     check_format(format)
+    if slot in {"sampler", "samplers"} and name is None:
+        from nas.report.samplers import sampler_rows
+
+        typer.echo(render(sampler_rows(), format))
+        return
     # The catalogue brings torch, which `nas --help` must not wait for.
     from nas.report import components
 

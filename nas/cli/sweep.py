@@ -75,9 +75,10 @@ def sweep(
         page.parent.mkdir(parents=True, exist_ok=True)
         front(done.name, store=done.url, html=page)
     typer.echo(f"{counts or 'no trials'}. Results: {done} (nas trials {done.name}, nas front {done.name})")
-    for line in (done.ending, repeated):
-        if line:
-            typer.echo(f"{line[0].upper()}{line[1:]}.")
+    if done.ending:
+        typer.echo(f"Ended early: {done.ending}.")
+    if repeated:
+        typer.echo(repeated)
     if done.interrupted:
         typer.echo(f"Interrupted. Go on with the same command and --resume (study {done.name}).", err=True)
         raise typer.Exit(130)
@@ -90,8 +91,8 @@ def _repeated(origins: Mapping[str, int]) -> str:
     if not origins["repeats"]:
         return ""
     instead = [f"{origins[name]} {name}" for name in ("neighbour", "random") if name in origins]
-    others = f"; after ten in a row others took their place ({', '.join(instead)})" if instead else ""
-    return f"the sampler proposed {origins['repeats']} known networks, which were not trained again{others}"
+    others = f" After ten in a row others took their place: {', '.join(instead)}." if instead else ""
+    return f"Known networks that the sampler proposed: {origins['repeats']}, none trained again.{others}"
 
 
 def _rehearse(space: Space) -> None:

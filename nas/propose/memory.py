@@ -13,6 +13,7 @@ from nas.propose.mirror import Mirror
 from nas.propose.progress import Progress
 from nas.propose.samplers import distribution, parameters, sampler
 from nas.space import Space
+from nas.space.samplers import settled
 
 FINAL = ("finished", "replayed")
 
@@ -40,7 +41,7 @@ class Memory:
         # A resumed sampler must not draw the same numbers again.
         self.study = optuna.create_study(
             directions=["maximize" if goal == "max" else "minimize" for goal in self._objectives.values()],
-            sampler=sampler(space.search.sampler, space.search.seed + len(rows)),
+            sampler=sampler(settled(space.search.sampler, space.search.trials), space.search.seed + len(rows)),
         )
         self._rebuild(rows)
 

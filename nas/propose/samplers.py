@@ -80,7 +80,7 @@ _BUILDERS: Mapping[str, Callable[[Mapping[str, Any], int], BaseSampler]] = {
 
 
 def sampler(component: Component, seed: int) -> BaseSampler:
-    """Build Optuna's sampler from its name and options (`nas.space.samplers` holds their meaning and bounds)."""
+    """Build Optuna's sampler from its name and settled options; `nas.space.samplers` holds their meaning and bounds."""
     with warnings.catch_warnings():
         # Several options of these samplers are marked experimental; a space names them on purpose.
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)

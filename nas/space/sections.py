@@ -202,6 +202,10 @@ class Sections:
         named = ("nsga2", None) if node is None or is_null(node) else self.named(node, "search.sampler", SAMPLERS)
         name, options = named or ("nsga2", None)
         chosen = self.settings(options, f"search.sampler.{name}", options_of(SAMPLERS[name]))
+        if chosen.get("crossover") in {"spx", "undx"} and chosen.get("population") == 2:
+            got = {"crossover": chosen["crossover"], "population": 2}
+            mark, remedy = (node or options).mark, "Raise the population"  # type: ignore[union-attr]
+            self.mistakes.add(mark, f"search.sampler.{name}", "three parents for this crossover", got, remedy)
         return Component.of(name, chosen)
 
     def stopping(self, node: Node | None) -> Halving | None:

@@ -68,6 +68,21 @@ def test_without_a_finished_trial_the_exit_code_is_1(nas):
 
 
 @pytest.mark.slow
+def test_it_says_why_it_ended_early_and_how_to_go_on(nas):
+    local = ("sweep", "small.yaml", "--runner", "local")
+    limited = nas(*local, "--set", "search.epochs=1")
+    assert limited.returncode == 0, limited.stderr
+    assert "Ended early: search.epochs: 1 is used up; raise it and go on with --resume." in limited.stdout
+    resumed = nas(*local, "--resume", "--set", "search.trials=5")
+    assert "2 finished" in resumed.stdout
+    assert "Ended early: the space is exhausted: all 2 networks in it are known." in resumed.stdout
+    replayed = nas(*local, "--study", "again")
+    assert "2 replayed" in replayed.stdout
+    fresh = nas(*local, "--study", "fresh", "--fresh", "--hours", "1")
+    assert "2 finished" in fresh.stdout
+
+
+@pytest.mark.slow
 def test_a_dry_run_measures_and_records_nothing(nas, tmp_path):
     done = nas("sweep", "small.yaml", "--dry-run")
     assert done.returncode == 0, done.stderr
