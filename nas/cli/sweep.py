@@ -59,7 +59,7 @@ def sweep(
             progress=progress,
         )
     with done:
-        finished = len(done.front())
+        finished = 0 if done.preempted else len(done.front())
         counts = ", ".join(f"{count} {state}" for state, count in done.counts().items())
     if finished:
         page = folder / done.name / "front.html"

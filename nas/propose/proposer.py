@@ -78,8 +78,9 @@ class OptunaProposer:
         Raises:
             RunError: nothing that the sampler proposes fits the budget.
         """
-        if self._again:
-            return self._resumed(self._again.popleft())
+        while self._again:
+            if (proposal := self._resumed(self._again.popleft())) is not None:
+                return proposal
         while self.progress.done + len(self.progress.running) < self.progress.planned:
             exhausted = self._candidates.total is not None and len(self._seen) >= self._candidates.total
             self._budget.check(last=exhausted and not self.progress.done and not self.progress.running)
@@ -102,6 +103,11 @@ class OptunaProposer:
         self._store.epoch(self._ids[trial], epoch)
         self._budget.hit()
         self.progress.epoch(trial, epoch)
+
+    def retried(self, trial: int, reason: str) -> None:
+        """Record that a trial has lost its worker and goes on with another."""
+        self._store.retry(self._ids[trial], reason)
+        self.progress.say(f"trial {trial}: goes on with another worker ({reason})")
 
     def ended(self, trial: int, outcome: Outcome) -> None:
         """Record an outcome and tell the sampler."""
@@ -144,12 +150,21 @@ class OptunaProposer:
         self.progress.carry(Counter(row["state"] for row in told))
         return study
 
-    def _resumed(self, row: Mapping[str, Any]) -> Proposal:
-        """Hand out again what a run before this one did not bring to an end."""
+    def _resumed(self, row: Mapping[str, Any]) -> Proposal | None:
+        """Hand out again what a run before this one did not bring to an end; None where nothing is left to train."""
+        number = row["number"]
         self._store.requeue(row["id"])
-        self._ids[row["number"]] = row["id"]
-        cost = {name: row[name] for name in _COSTS}
-        return self._proposal(row["number"], self._candidates.fixed(row["answers"]), cost, done=row["epochs"])
+        self._ids[number] = row["id"]
+        asked = self._candidates.fixed(row["answers"])
+        if not row["started"]:
+            # It may have been recorded a moment before the gates would have turned it away.
+            return self._passed(number, asked, *self._costed(asked))
+        proposal = self._proposal(number, asked, {name: row[name] for name in _COSTS}, done=row["epochs"])
+        if proposal.done < proposal.epochs:
+            return proposal
+        # Its last epoch was recorded, its end was not.
+        self.ended(number, Finished())
+        return None
 
     # Gates
 
@@ -157,9 +172,13 @@ class OptunaProposer:
         """Record a candidate; train it only if nobody did, it can be built, and it fits the budget."""
         number = self._store.next_number(self._study_id)
         self._seen[asked.key] = number
-        known = self._store.known(asked.key)
         cost, refusal = self._costed(asked)
         self._record(number, asked, cost)
+        return self._passed(number, asked, cost, refusal)
+
+    def _passed(self, number: int, asked: Asked, cost: Cost | None, refusal: Outcome | None) -> Proposal | None:
+        """Close a recorded candidate that need not be trained; hand out any other."""
+        known = self._store.known(asked.key)
         if refusal is not None:
             self._tell(asked.trial, self._closed(number, refusal))
             return None

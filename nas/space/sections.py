@@ -52,6 +52,7 @@ class Resources:
         loaders: processes that load data, per trial; 0 loads in the trial's own process. [count]
         concurrent: most trials at once; null is as many as fit. [count]
         keep: which checkpoints stay.
+        checkpoint_minutes: how often an epoch in training is saved, too; 0 saves between epochs alone. [min]
     """
 
     cpu: Annotated[float, Range(0.01, 4096)] = 1.0
@@ -59,6 +60,7 @@ class Resources:
     loaders: Annotated[int, Range(0, 256)] = 0
     concurrent: Annotated[int | None, Range(1, 100_000)] = None
     keep: Keep = "last"
+    checkpoint_minutes: Annotated[float, Range(0.0, 1e6)] = 10.0
 
 
 @dataclass(slots=True)

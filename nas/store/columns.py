@@ -13,6 +13,8 @@ _TRIAL_LAST = (
     "seed",
     "epochs",
     "epochs_planned",
+    "retries",
+    "accumulation",
     "rung",
     "missing",
     "exceeded",

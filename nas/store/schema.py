@@ -28,7 +28,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-VERSION: Final = 1
+VERSION: Final = 2
 
 STATES: Final = (
     "proposed",
@@ -149,6 +149,8 @@ trial = Table(
     Column("pixel_accuracy", Float),
     Column("epochs", Integer, nullable=False, default=0),  # recorded
     Column("epochs_planned", Integer, nullable=False),
+    Column("retries", Integer, nullable=False, default=0),  # workers that it lost
+    Column("accumulation", Integer, nullable=False, default=1),  # parts that a batch was taken in, for want of memory
     Column("rung", Integer),  # epochs at which early stopping ended it
     Column("missing", Float),  # share of the rungs not reached
     Column("exceeded", String),  # the limit that it was rejected for

@@ -202,6 +202,15 @@ class Store:
         with database.writing(self._engine) as connection:
             writes.record_epoch(connection, trial_id, epoch)
 
+    def retry(self, trial_id: int, reason: str) -> None:
+        """Its worker was lost; another goes on with it.
+
+        Raises:
+            StoreError: it has ended already.
+        """
+        with database.writing(self._engine) as connection:
+            writes.record_retry(connection, trial_id, reason)
+
     def end(self, trial_id: int, outcome: Outcome) -> None:
         """Record how it ended; whatever epochs it had are kept.
 

@@ -29,6 +29,7 @@ _RESULT: Final = (
     "pixel_accuracy",
     "class_iou",
     "epochs",
+    "accumulation",
     *_MEASURED,
     "host",
     "device",
@@ -103,7 +104,16 @@ def record_epoch(connection: Connection, trial_id: int, value: Epoch) -> None:
     best, peak, seconds = connection.execute(whole.where(epoch.c.trial_id == trial_id)).one()
     totals = {"epochs": value.epoch, "miou_best": best, "train_memory_bytes": peak, "train_seconds": seconds}
     measured = {name: figure for name in _MEASURED if (figure := getattr(value, name)) is not None}
+    totals["accumulation"] = value.accumulation
     change(connection, trial_id, figures | totals | measured, log=value.log)
+
+
+def record_retry(connection: Connection, trial_id: int, reason: str) -> None:
+    """Count that a trial goes on with another worker, and note why in its log."""
+    moment = f"{now():%H:%M:%S}"
+    change(
+        connection, trial_id, {"retries": trial.c.retries + 1}, log=f"{moment} goes on with another worker: {reason}\n"
+    )
 
 
 def record_end(connection: Connection, trial_id: int, outcome: Outcome) -> None:

@@ -11,6 +11,7 @@ from nas.propose import Mirror, OptunaProposer, Progress
 from nas.space import Space
 from nas.store import Store
 from nas.study.checkpoints import Pruning
+from nas.study.preemption import preemptible
 from nas.study.provenance import provenance
 from nas.study.results import Study
 from nas.study.resume import claim, recall
@@ -56,7 +57,7 @@ def sweep(
     work = work_of(space, Path(folder) / name)
     data = dataset(space.data, work.place)
     fingerprint = data.fingerprint()
-    with Store.open(store) as opened:
+    with preemptible() as preemption, Store.open(store) as opened:
         study_id = claim(space, name, opened, resume=resume)
         opened.record_provenance(study_id, provenance(fingerprint))
         for architecture in space.backbones():
@@ -81,7 +82,7 @@ def sweep(
                 proposer.check()
         finally:
             mirror.close()
-        return Study(name, opened.url, interrupted=not ended)
+        return Study(name, opened.url, interrupted=not ended, preempted=preemption.came)
 
 
 def _runner(

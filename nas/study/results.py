@@ -20,16 +20,20 @@ class Study:
     Args:
         name: of the study.
         store: a path or an SQLAlchemy URL; by default `NAS_STORE`, or nas.db in this folder.
-        interrupted: the sweep that made it was stopped by a person.
+        interrupted: the sweep that made it was stopped by a person or a scheduler.
+        preempted: it was a scheduler, by SIGTERM: there is no time for more than a message.
 
     Raises:
         StoreError: there is no such store.
         QueryError: it has no such study.
     """
 
-    def __init__(self, name: str, store: str | None = None, *, interrupted: bool = False) -> None:
+    def __init__(
+        self, name: str, store: str | None = None, *, interrupted: bool = False, preempted: bool = False
+    ) -> None:
         self.name = name
         self.interrupted = interrupted
+        self.preempted = preempted
         self._store = Store.open(store, create=False)
         self._row = self._store.find_study(name)
 

@@ -21,4 +21,5 @@ def work_of(space: Space, folder: Path) -> Work:
         halving=space.search.early_stopping,
         objectives=space.objectives,
         concurrent=space.resources.concurrent,
+        checkpoint_minutes=space.resources.checkpoint_minutes,
     )

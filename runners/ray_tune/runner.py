@@ -6,8 +6,10 @@ import contextlib
 import logging
 import os
 import shutil
+import signal
 import socket
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -89,7 +91,7 @@ class RayRunner:
                     # Tune expects a folder that all nodes see, even where nothing is kept in it.
                     storage_path=str(self._work.folder / "ray" if self._address else scratch),
                     verbose=0,
-                    callbacks=[Watch(bridge)],
+                    callbacks=[Watch(bridge, own=self._address is None)],
                     failure_config=tune.FailureConfig(max_failures=0),
                     checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
                 ),
@@ -162,6 +164,7 @@ def _cluster(address: str | None, scratch: Path) -> Iterator[None]:
         return
     if address is not None:
         _check(address)
+    handler = signal.getsignal(signal.SIGTERM)
     try:
         if address is None:
             ray.init(
@@ -175,6 +178,9 @@ def _cluster(address: str | None, scratch: Path) -> Iterator[None]:
             ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
     except (ConnectionError, RuntimeError) as error:
         raise _unreachable(address or "local", str(error)) from error
+    if threading.current_thread() is threading.main_thread():
+        # Ray has taken it over and would leave at once, with nothing recorded.
+        signal.signal(signal.SIGTERM, handler)
     try:
         yield
     finally:
