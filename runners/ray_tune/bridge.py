@@ -7,10 +7,13 @@ so a `Bridge` pickles to an empty one, and whatever a proposer holds (engines, l
 from __future__ import annotations
 
 import pickle
+import signal
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import ray
@@ -42,6 +45,7 @@ class Bridge:
         self._broken: Exception | None = None
         self._refused_at: int | None = None  # how many were open when the proposer last had nothing
         self.complete = False  # the proposer has no more
+        self.interrupted = False  # some proposals were cut short
 
     def __reduce__(self) -> tuple[Callable[[], None], tuple[()]]:
         return _nothing, ()
@@ -138,15 +142,14 @@ class Bridge:
         except Exception as error:
             self._broken = error
 
-    def interrupt(self) -> int:
-        """End what is still open as interrupted and return how many that were."""
+    def interrupt(self) -> None:
+        """End what is still open as interrupted."""
         for number, proposal in enumerate(self._lost):
             self._open[f"lost {number}"] = proposal
         self._lost.clear()
-        left = list(self._open)
-        for ray_id in left:
+        for ray_id in list(self._open):
+            self.interrupted = True
             self.end(ray_id, Interrupted())
-        return len(left)
 
 
 def _nothing() -> None:
@@ -202,6 +205,30 @@ class Watch(Callback):  # type: ignore[misc]
         self._bridge = bridge
         self._own = own
         self._looked = time.monotonic()
+        self._signalled = False
+
+    def setup(self, **info: Any) -> None:
+        """Hear of Ctrl-C, and of SIGTERM, which comes as one, before Tune does."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        tunes = signal.getsignal(signal.SIGINT)
+
+        def handle(number: int, frame: FrameType | None) -> None:
+            self._signalled = True
+            if callable(tunes):
+                # It puts back the handler that was there before Tune.
+                tunes(number, frame)
+
+        signal.signal(signal.SIGINT, handle)
+
+    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        """Tune's loop is about to end where a signal has come: record that, and wait for nobody's epoch."""
+        if not self._signalled:
+            return
+        self._bridge.interrupt()
+        for trial in trials:
+            if trial.temporary_state.ray_actor is not None:
+                ray.kill(trial.temporary_state.ray_actor)
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         """Tune's loop turns: the one place where an error ends it at once."""
