@@ -7,7 +7,6 @@ from torch import nn
 from blocks.heads.dpg import DynamicPrototypes
 from blocks.heads.fcn import FullyConvolutional
 from blocks.heads.hyperseg import HyperSeg
-from blocks.heads.fcn import FullyConvolutional
 from blocks.heads.linear import Linear
 from blocks.heads.prototype import Prototype
 from blocks.heads.separable import Separable

@@ -12,6 +12,30 @@ from blocks.layers import conv_norm_act
 from blocks.options import Range
 
 
+class Convolutional(nn.Sequential):
+    """Convolutions with normalisation and ReLU, dropout of whole channels, and a 1x1 classifier.
+
+    Shape:
+        input:  (N, inputs, H, W), any H, W >= 1
+        output: (N, classes, H, W)
+
+    Args:
+        inputs: channels that come in. [count]
+        channels: width of the convolutions. [count]
+        classes: how many are told apart. [count]
+        convs: how many convolutions there are before the classifier. [count]
+        kernel: side of their kernels. [px]
+        dropout: of whole channels before the classifier. [probability]
+    """
+
+    def __init__(
+        self, inputs: int, channels: int, classes: int, *, convs: int = 1, kernel: int = 3, dropout: float = 0.1
+    ) -> None:
+        widths = [inputs, *([channels] * convs)]
+        layers = [conv_norm_act(before, after, kernel) for before, after in pairwise(widths)]
+        super().__init__(*layers, nn.Dropout2d(dropout), nn.Conv2d(widths[-1], classes, 1))
+
+
 class FullyConvolutional(nn.Module):
     """Convolve the map with normalisation and ReLU, then classify each pixel.
 
@@ -49,11 +73,9 @@ class FullyConvolutional(nn.Module):
         dropout: Annotated[float, Range(0.0, 0.9)] = 0.1,
     ) -> None:
         super().__init__()
-        widths = (aligned(source).channels, *(channels for _ in range(depth)))
-        self.convs = nn.Sequential(*(conv_norm_act(before, after, kernel) for before, after in pairwise(widths)))
-        self.dropout = nn.Dropout2d(dropout)
-        self.classifier = nn.Conv2d(channels, source.classes, 1)
+        width = aligned(source).channels
+        self.block = Convolutional(width, channels, source.classes, convs=depth, kernel=kernel, dropout=dropout)
         self.out = source
 
     def forward(self, f: Features) -> Features:
-        return f._replace(logits=self.classifier(self.dropout(self.convs(f.map))))
+        return f._replace(logits=self.block(f.map))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -10,7 +9,8 @@ from torch import Tensor, nn
 
 from blocks.errors import BlockError, law
 from blocks.features import Features, Shapes
-from blocks.layers import conv_norm_act, resize, size_of
+from blocks.heads.fcn import Convolutional
+from blocks.layers import resize, size_of
 from blocks.losses.cross_entropy import CrossEntropy
 from blocks.losses.dice import Dice
 from blocks.losses.named import declared, read
@@ -18,27 +18,6 @@ from blocks.losses.ohem import Ohem
 from blocks.options import Range, When
 
 _CRITERIA: dict[str, type[nn.Module]] = {"cross_entropy": CrossEntropy, "ohem": Ohem, "dice": Dice}
-
-
-class FullyConvolutionalHead(nn.Sequential):
-    """3x3 convolutions with normalisation and ReLU, dropout of whole channels, and a 1x1 classifier.
-
-    Shape:
-        input:  (N, inputs, H, W), any H, W >= 1
-        output: (N, classes, H, W)
-
-    Args:
-        inputs: channels that come in. [count]
-        channels: width of the convolutions. [count]
-        classes: how many are told apart. [count]
-        convs: how many convolutions there are before the classifier. [count]
-        dropout: of whole channels before the classifier. [probability]
-    """
-
-    def __init__(self, inputs: int, channels: int, classes: int, *, convs: int = 1, dropout: float = 0.1) -> None:
-        widths = [inputs, *([channels] * convs)]
-        layers = [conv_norm_act(a, b, 3) for a, b in itertools.pairwise(widths)]
-        super().__init__(*layers, nn.Dropout2d(dropout), nn.Conv2d(widths[-1], classes, 1))
 
 
 class AuxiliaryHead(nn.Module):
@@ -97,7 +76,7 @@ class AuxiliaryHead(nn.Module):
             got = {"channels": channels, "at": at}
             raise BlockError(law("auxiliary_head", "one width, or one for each map", got, "Give as many as maps"))
         self.heads = nn.ModuleList(
-            FullyConvolutionalHead(declared(source, name).channels, width, source.classes, convs=convs, dropout=dropout)
+            Convolutional(declared(source, name).channels, width, source.classes, convs=convs, dropout=dropout)
             for name, width in zip(at, widths, strict=True)
         )
         self.criterion = _CRITERIA[criterion](source.classes, class_weights)

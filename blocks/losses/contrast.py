@@ -80,7 +80,8 @@ class PixelContrast(nn.Module):
         base_temperature: base.
         max_samples: the most anchors of a batch. [pixels]
         max_views: the most anchors of a class in an image; one with no more pixels gives none. [pixels]
-        warmup: for so long the loss is 0, for the network is to see classes first; a short training wants less. [steps]
+        warmup: for so long the loss is 0, for the network is to see classes first; the authors wait 5000 of 40,000.
+            [steps]
         memory_size: the most pixels, and regions, remembered of each class; 0 for no memory. [embeddings]
         memory_pixels: how many pixels of each class of an image are remembered; as a region it is always. [pixels]
 
@@ -95,7 +96,8 @@ class PixelContrast(nn.Module):
         Anchors meet each other and the memory; the authors' code leaves out the one or the other. Its memory begins
         with random vectors, never holds class 0, takes its pixels from anywhere in the image and overwrites all but
         one of them by the next; here a queue holds the latest pixels of its class, and nothing else. It is not fed
-        during the warm-up. Only pixels whose class is known are anchors; those without a positive do not count.
+        during the warm-up, of which there is none by default: it would outlast a short training. Only pixels whose
+        class is known are anchors; those without a positive do not count.
     """
 
     version: ClassVar[int] = 1
@@ -113,7 +115,7 @@ class PixelContrast(nn.Module):
         base_temperature: Annotated[float, Range(0.01, 10.0)] = 0.07,
         max_samples: Annotated[int, Range(1, 65536)] = 1024,
         max_views: Annotated[int, Range(1, 4096)] = 100,
-        warmup: Annotated[int, Range(0, 1_000_000)] = 5000,
+        warmup: Annotated[int, Range(0, 1_000_000)] = 0,
         memory_size: Annotated[int, Range(0, 100_000)] = 5000,
         memory_pixels: Annotated[int, Range(1, 4096)] = 10,
     ) -> None:

@@ -23,6 +23,7 @@ from blocks.options import supplied
 from nas.space import Space
 from nas.space.files import shipped
 from runners.data import DATASETS, IGNORE, DataInfo, DataSet, FromFiles, Split, SplitName, dataset
+from runners.data.files import FileSplit
 
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
 _SHOWN = 5
@@ -47,6 +48,7 @@ class Findings:
         pixels: of each class, and in the last place of what is ignored. [count]
         images: that hold each class. [count]
         digests: of the images, with the names of the samples.
+        strays: labels that belong to no image.
         problems: one sentence each.
     """
 
@@ -56,6 +58,7 @@ class Findings:
     pixels: NDArray[np.int64] = field(default_factory=lambda: np.zeros(IGNORE + 1, np.int64))
     images: NDArray[np.int64] = field(default_factory=lambda: np.zeros(IGNORE + 1, np.int64))
     digests: dict[bytes, str] = field(default_factory=dict)
+    strays: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     def add(self, name: str, found: Sample | str) -> None:
@@ -117,6 +120,7 @@ def _checked(data: DataSet, name: SplitName, limit: int, seed: int) -> Findings:
     except DataError as error:
         return Findings(None, problems=list(error.problems))
     count, found = len(split), Findings(len(split))
+    found.strays = split.strays() if isinstance(split, FileSplit) else []
     chosen = sorted(random.Random(seed).sample(range(count), limit)) if 0 < limit < count else range(count)
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         try:
@@ -226,6 +230,8 @@ def notes(found: dict[SplitName, Findings], info: DataInfo) -> list[str]:
         published: Any = getattr(info.facts, name, None)
         if one.samples is not None and published not in (None, one.samples):
             said.append(f"{name} has {one.samples} samples; {published} are published.")
+        if one.strays:
+            said.append(f"{len(one.strays)} labels in {name} belong to no image: {_some(one.strays)}.")
         absent = [info.names[number] for number in range(info.classes) if not one.images[number]]
         if one.checked == one.samples and absent:
             said.append(f"No pixel in {name} is labelled {_some(absent)}.")

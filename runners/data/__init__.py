@@ -14,6 +14,7 @@ from runners.data.cityscapes import Cityscapes
 from runners.data.coco_stuff import CocoStuff10k, CocoStuff164k
 from runners.data.contract import IGNORE, DataInfo, DataSet, Facts, FromFiles, Split, SplitName
 from runners.data.folder import Folder
+from runners.data.huggingface import HuggingFace
 from runners.data.pascal_context import PascalContext
 from runners.data.shapes import Shapes
 from runners.data.voc2012 import VOC2012
@@ -25,6 +26,7 @@ DATASETS: dict[str, type] = {
     "coco_stuff10k": CocoStuff10k,
     "coco_stuff164k": CocoStuff164k,
     "folder": Folder,
+    "huggingface": HuggingFace,
     "pascal_context": PascalContext,
     "shapes": Shapes,
     "voc2012": VOC2012,

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 from blocks.options import Range
 from runners.data.contract import Colour, DataInfo, Facts, SplitName
 from runners.data.decode import Coding
-from runners.data.files import FileSplit, Layout, files_fingerprint
+from runners.data.files import CONVERTED, FileSplit, Layout, files_fingerprint
 
 _CLASSES: dict[str, tuple[int, Colour]] = {
     "road": (7, (128, 64, 128)),
@@ -34,7 +34,7 @@ _CLASSES: dict[str, tuple[int, Colour]] = {
 _IDS = tuple(number for number, _ in _CLASSES.values())
 # 255 is what the licence plate's -1 becomes in eight bits.
 _VOID = (*(number for number in range(34) if number not in _IDS), 255)
-_PUBLISHED, _CONVERTED = "_gtFine_labelIds", "_gtFine_labelTrainIds"
+_PUBLISHED, _CONVERTED = "_gtFine_labelIds", f"_gtFine_{CONVERTED}"
 
 
 class Cityscapes:

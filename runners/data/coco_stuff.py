@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 from blocks.options import Range
 from runners.data.contract import DataInfo, Facts, SplitName, colours_of, names_of
 from runners.data.decode import Coding
-from runners.data.files import FileSplit, Layout, files_fingerprint
+from runners.data.files import CONVERTED, FileSplit, Layout, files_fingerprint
 from runners.data.listed import Listed
 
 _NAMES = names_of("""
@@ -44,7 +44,7 @@ _PALETTE = colours_of("""
 # door, blender, hair brush. The others keep their order.
 _ABSENT = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83, 91)
 _DRAWN = tuple(number for number in range(1, 183) if number not in _ABSENT)
-_CONVERTED = "_labelTrainIds"
+_CONVERTED = f"_{CONVERTED}"
 
 
 class CocoStuff10k:

@@ -23,6 +23,7 @@ ENDINGS = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 """What image files end in, in lower case."""
 
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+_MOST = 65_535  # labels have up to sixteen bits
 _UNLISTED = 254  # at most 254 classes, so this id is free to mark a value that is no class
 
 
@@ -64,13 +65,26 @@ def read_image(path: Path, subject: str, *, channels: int) -> Tensor:
     Raises:
         DataError: it cannot be read, has more than 8 bits a channel, or lacks the fourth channel.
     """
-    picture = _open(path, subject)
+    return image_pixels(_open(path, subject), subject, path, channels=channels)
+
+
+def image_pixels(picture: Image.Image, subject: str, where: Path | str, *, channels: int) -> Tensor:
+    """Turn an open image into (channels, H, W), uint8.
+
+    Args:
+        picture: the image.
+        subject: who is speaking in an error.
+        where: the image's file, or what its sample is called.
+        channels: 1, 3 or 4. [count]
+
+    Raises:
+        DataError: it has more than 8 bits a channel, or lacks the fourth channel.
+    """
     if picture.mode.startswith(("I", "F")):
-        raise DataError(
-            law(subject, "8 bits a channel", {"mode": picture.mode, "file": str(path)}, "Convert the image")
-        )
+        got = {"mode": picture.mode, **_at(where)}
+        raise DataError(law(subject, "8 bits a channel", got, "Convert the image"))
     if channels == 4 and picture.mode != "RGBA":
-        got = {"mode": picture.mode, "file": str(path)}
+        got = {"mode": picture.mode, **_at(where)}
         raise DataError(law(subject, "images of four channels (RGBA)", got, "Set channels to what they have"))
     if picture.mode != _MODES[channels]:
         picture = picture.convert(_MODES[channels])
@@ -85,10 +99,28 @@ def read_label(path: Path, subject: str, coding: Coding) -> Tensor:
     Raises:
         DataError: it cannot be read, or holds values that are no class.
     """
-    return labelled(_values(path, subject, coding), coding, subject=subject, path=path)
+    if coding.variable:
+        values = _matlab(path, subject, coding.variable)
+    else:
+        values = label_values(_open(path, subject), subject, path, coding)
+    return labelled(values, coding, subject=subject, where=path)
 
 
-def labelled(values: NDArray[Any], coding: Coding, *, subject: str, path: Path) -> Tensor:
+def label_values(picture: Image.Image, subject: str, where: Path | str, coding: Coding) -> NDArray[Any]:
+    """Return what a label's image holds: (H, W), or (H, W, 3) where classes are told by their colours.
+
+    Raises:
+        DataError: it has more than one channel where one is needed.
+    """
+    if coding.coloured:
+        return np.array(picture.convert("RGB"))
+    if len(picture.getbands()) == 1:
+        return np.array(picture)
+    got = {"mode": picture.mode, **_at(where)}
+    raise DataError(law(subject, "label files of one channel", got, "For colours, list them in the option colours"))
+
+
+def labelled(values: NDArray[Any], coding: Coding, *, subject: str, where: Path | str) -> Tensor:
     """Turn the values of a file, (H, W) or (H, W, 3), into a label: ids from 0, 255 = ignore.
 
     Raises:
@@ -98,28 +130,20 @@ def labelled(values: NDArray[Any], coding: Coding, *, subject: str, path: Path) 
     unlisted = label == _UNLISTED
     if unlisted.any():
         if coding.strict:
-            raise DataError(_unlisted(subject, path, values[unlisted], coding))
+            raise DataError(_unlisted(subject, where, values[unlisted], coding))
         label[unlisted] = IGNORE
     return torch.from_numpy(label)
 
 
-def need_same_size(subject: str, image: Tensor, label: Tensor, path: Path) -> None:
+def need_same_size(subject: str, image: Tensor, label: Tensor, where: Path | str) -> None:
     """Raise DataError unless a label is as large as its image."""
     if image.shape[1:] != label.shape:
-        got = {"image": tuple(image.shape[1:]), "label": tuple(label.shape), "file": str(path)}
+        got = {"image": tuple(image.shape[1:]), "label": tuple(label.shape), **_at(where)}
         raise DataError(law(subject, "labels as large as their images", got, "Resize one of them"))
 
 
-def _values(path: Path, subject: str, coding: Coding) -> NDArray[Any]:
-    if coding.variable:
-        return _matlab(path, subject, coding.variable)
-    picture = _open(path, subject)
-    if coding.coloured:
-        return np.array(picture.convert("RGB"))
-    if len(picture.getbands()) == 1:
-        return np.array(picture)
-    got = {"mode": picture.mode, "file": str(path)}
-    raise DataError(law(subject, "label files of one channel", got, "For colours, list them in the option colours"))
+def _at(where: Path | str) -> dict[str, str]:
+    return {"file" if isinstance(where, Path) else "sample": str(where)}
 
 
 def _matlab(path: Path, subject: str, variable: str) -> NDArray[Any]:
@@ -149,15 +173,16 @@ def _open(path: Path, subject: str) -> Image.Image:
 
 def _from_ids(values: NDArray[Any], coding: Coding) -> NDArray[np.uint8]:
     table = _table(coding)
-    # Nearly all labels have eight bits and need no check of their range.
-    places = values if values.dtype == np.uint8 else np.clip(values.astype(np.int64), 0, len(table) - 1)
-    return np.asarray(table[places])
+    if values.dtype == np.uint8:  # nearly all labels, and no need to check their range
+        return np.asarray(table[values])
+    wide = values.astype(np.int64)
+    return np.asarray(table[np.where((wide < 0) | (wide > _MOST), _MOST + 1, wide)])
 
 
 @functools.lru_cache(maxsize=8)
 def _table(coding: Coding) -> NDArray[np.uint8]:
-    """Which class each value of up to sixteen bits is."""
-    table = np.full(65536, _UNLISTED, np.uint8)
+    """Which class each value of up to sixteen bits is; in the last place, what any other is."""
+    table = np.full(_MOST + 2, _UNLISTED, np.uint8)
     table[list(coding.ignore)] = IGNORE
     table[np.array(coding.ids)] = np.arange(len(coding.ids), dtype=np.uint8)
     return table
@@ -177,7 +202,7 @@ def _packed(colours: NDArray[np.uint8]) -> NDArray[np.int32]:
     return np.asarray(wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2])
 
 
-def _unlisted(subject: str, path: Path, values: NDArray[Any], coding: Coding) -> str:
+def _unlisted(subject: str, where: Path | str, values: NDArray[Any], coding: Coding) -> str:
     found = np.unique(values, axis=0)[:5].tolist()
     needs = (
         "colours that are listed"
@@ -185,7 +210,7 @@ def _unlisted(subject: str, path: Path, values: NDArray[Any], coding: Coding) ->
         else f"label values among {_span(coding.ids)} or {list(coding.ignore)}"
     )
     remedy = "Correct classes, or set unlisted to ignore"
-    return law(subject, needs, {"found": found, "file": str(path)}, remedy)
+    return law(subject, needs, {"found": found, **_at(where)}, remedy)
 
 
 def _span(ids: Sequence[object]) -> str:

@@ -144,6 +144,6 @@ class DetailSplit:
         except ValueError as error:
             got = {"image": drawing.image, "error": str(error), "file": str(self._path)}
             raise DataError(law(self._subject, "regions as large as their image", got, "Restore the file")) from error
-        label = labelled(values, self._coding, subject=self._subject, path=path)
+        label = labelled(values, self._coding, subject=self._subject, where=path)
         need_same_size(self._subject, image, label, path)
         return image, label

@@ -14,6 +14,9 @@ from blocks.errors import DataError, law
 from runners.data.contract import SPLITS, SplitName, report
 from runners.data.decode import ENDINGS, Coding, need_same_size, read_image, read_label, resized
 
+CONVERTED = "labelTrainIds"
+"""What the usual tool boxes end the names of labels in that they converted."""
+
 
 @dataclass(frozen=True, slots=True)
 class Pair:
@@ -53,9 +56,7 @@ class Layout:
         Raises:
             DataError: a folder or labels are missing, or there is nothing.
         """
-        part = self.train if split == "train" else self.val
-        need_folders(self.subject, self.root, (f"{self.images}/{part}", f"{self.labels}/{part}"))
-        images, labels = self.root / self.images / part, self.root / self.labels / part
+        images, labels = self._folders(split)
         found = [path for path in sorted(images.rglob("*")) if path.suffix.lower() in ENDINGS]
         made = [Pair(path, labels / path.relative_to(images).with_name(self._label_name(path))) for path in found]
         if not made:
@@ -64,6 +65,19 @@ class Layout:
         there = set(labels.rglob("*.png"))
         report([self._missing(pair) for pair in made if pair.label not in there])
         return tuple(made)
+
+    def strays(self, split: SplitName) -> tuple[Path, ...]:
+        """List the labels that belong to no image: it is perhaps the image that is missing."""
+        labels, known = self._folders(split)[1], {pair.label for pair in self.pairs(split)}
+        # What other tools convert lies beside what is published, and the other way round.
+        converted = self.label_suffix.endswith(CONVERTED)
+        every = (path for path in labels.rglob(f"*{self.label_suffix}.png") if path not in known)
+        return tuple(sorted(path for path in every if path.stem.endswith(CONVERTED) == converted))
+
+    def _folders(self, split: SplitName) -> tuple[Path, Path]:
+        part = self.train if split == "train" else self.val
+        need_folders(self.subject, self.root, (f"{self.images}/{part}", f"{self.labels}/{part}"))
+        return self.root / self.images / part, self.root / self.labels / part
 
     def _label_name(self, image: Path) -> str:
         return image.stem.removesuffix(self.image_suffix) + self.label_suffix + ".png"
@@ -83,6 +97,8 @@ class Files(Protocol):
     def root(self) -> Path: ...
 
     def pairs(self, split: SplitName) -> tuple[Pair, ...]: ...
+
+    def strays(self, split: SplitName) -> tuple[Path, ...]: ...
 
 
 def need_folders(subject: str, root: Path, needed: Sequence[str]) -> None:
@@ -112,6 +128,7 @@ class FileSplit:
     """One split of a data set on disk: each sample is decoded when it is asked for."""
 
     def __init__(self, files: Files, split: SplitName, coding: Coding, *, channels: int, size: tuple[int, int]) -> None:
+        self._files, self._split = files, split
         self._subject, self._root, self._pairs = files.subject, files.root, files.pairs(split)
         self._coding, self._channels, self._size = coding, channels, size
 
@@ -123,6 +140,10 @@ class FileSplit:
 
     def name(self, index: int) -> str:
         return self._pairs[index].image.relative_to(self._root).as_posix()
+
+    def strays(self) -> list[str]:
+        """Name the labels that belong to no image."""
+        return [path.relative_to(self._root).as_posix() for path in self._files.strays(self._split)]
 
     def original(self, index: int) -> tuple[Tensor, Tensor]:
         pair = self._pairs[index]

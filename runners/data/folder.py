@@ -11,7 +11,10 @@ from runners.data.contract import DataInfo, SplitName, palette
 from runners.data.decode import Coding
 from runners.data.files import FileSplit, Layout, files_fingerprint
 
-_MOST = 254  # labels are 8-bit: 255 ignores, 254 marks mistakes
+MOST = 254
+"""Classes at most: labels are 8-bit, 255 ignores, 254 marks mistakes. [count]"""
+
+_SUBJECT = "Data set folder"
 
 
 class Folder:
@@ -44,7 +47,7 @@ class Folder:
         root: str,
         *,
         size: Annotated[tuple[int, int], Range(16, 16_384)] = (512, 512),
-        classes: Annotated[int | tuple[str, ...], Range(2, _MOST)] = 2,
+        classes: Annotated[int | tuple[str, ...], Range(2, MOST)] = 2,
         channels: Literal[1, 3, 4] = 3,
         ids: Annotated[tuple[int, ...], Range(0, 65_535)] = (),
         colours: tuple[tuple[int, int, int], ...] = (),
@@ -57,13 +60,11 @@ class Folder:
         image_suffix: str = "",
         label_suffix: str = "",
     ) -> None:
-        names = tuple(f"class {i}" for i in range(classes)) if isinstance(classes, int) else classes
-        _check(names, ids, colours, ignore)
+        names = class_names(classes)
+        self._coding = coding_of(_SUBJECT, names, ids, colours, ignore, strict=unlisted == "error")
         self.info = DataInfo(names, colours or palette(len(names)), channels, size)
-        ids = ids or tuple(i for i in range(_MOST + len(ignore)) if i not in ignore)[: len(names)]
-        self._coding = Coding(colours or ids, ignore=ignore, strict=unlisted == "error")
         self._layout = Layout(
-            subject="Data set folder",
+            subject=_SUBJECT,
             root=Path(root).expanduser(),
             images=images,
             labels=labels,
@@ -80,7 +81,32 @@ class Folder:
         return FileSplit(self._layout, name, self._coding, channels=self.info.image_channels, size=self.info.size)
 
 
+def class_names(classes: int | tuple[str, ...]) -> tuple[str, ...]:
+    """Name classes that are but counted."""
+    return tuple(f"class {i}" for i in range(classes)) if isinstance(classes, int) else classes
+
+
+def coding_of(
+    subject: str,
+    names: tuple[str, ...],
+    ids: tuple[int, ...],
+    colours: tuple[tuple[int, int, int], ...],
+    ignore: tuple[int, ...],
+    *,
+    strict: bool,
+) -> Coding:
+    """Make a coding of what a person wrote: without ids, classes count from 0 and leave out what is ignored.
+
+    Raises:
+        DataError: the options contradict each other.
+    """
+    _check(subject, names, ids, colours, ignore)
+    counted = tuple(i for i in range(MOST + len(ignore)) if i not in ignore)[: len(names)]
+    return Coding(colours or ids or counted, ignore=ignore, strict=strict)
+
+
 def _check(
+    subject: str,
     names: tuple[str, ...],
     ids: tuple[int, ...],
     colours: tuple[tuple[int, int, int], ...],
@@ -88,21 +114,17 @@ def _check(
 ) -> None:
     """Raise DataError unless each class has one name and one value of its own."""
     count = len(names)
-    if not 2 <= count <= _MOST or len(set(names)) < count:
-        needs = f"2 to {_MOST} classes with names of their own"
-        raise DataError(law("Data set folder", needs, {"classes": names}, "Change classes"))
+    if not 2 <= count <= MOST or len(set(names)) < count:
+        needs = f"2 to {MOST} classes with names of their own"
+        raise DataError(law(subject, needs, {"classes": names}, "Change classes"))
     if ids and colours:
-        raise DataError(
-            law("Data set folder", "ids or colours, not both", {"ids": ids, "colours": colours}, "Drop one")
-        )
+        raise DataError(law(subject, "ids or colours, not both", {"ids": ids, "colours": colours}, "Drop one"))
     for option, values in (("ids", ids), ("colours", colours)):
         if values and not len(values) == len(set(values)) == count:
             got = {"classes": count, option: values}
-            raise DataError(law(f"Data set folder.{option}", "one value of its own for each class", got, "Match them"))
+            raise DataError(law(f"{subject}.{option}", "one value of its own for each class", got, "Match them"))
     if any(not 0 <= v <= 255 for colour in colours for v in colour):
-        raise DataError(
-            law("Data set folder.colours", "values from 0 to 255", {"colours": colours}, "Change the value")
-        )
+        raise DataError(law(f"{subject}.colours", "values from 0 to 255", {"colours": colours}, "Change the value"))
     if set(ids) & set(ignore):
         both = sorted(set(ids) & set(ignore))
-        raise DataError(law("Data set folder", "ids that are not ignored", {"both": both}, "Drop them from one"))
+        raise DataError(law(subject, "ids that are not ignored", {"both": both}, "Drop them from one"))

@@ -48,6 +48,10 @@ class Listed:
         report([self._missing(name, name in images) for name in names if name not in images or name not in found])
         return tuple(Pair(images[name], found[name]) for name in names)
 
+    def strays(self, split: SplitName) -> tuple[Path, ...]:
+        """None: lists leave out what they leave out."""
+        return ()
+
     def _names(self, path: str) -> list[str]:
         """Read one list. Some write a name, others the path of the image and that of the label."""
         try:

@@ -70,7 +70,8 @@ class RayRunner:
             import ray
             from ray import tune
 
-            from runners.ray_tune.bridge import AskProposer, Bridge, Decide, Watch
+            from runners.ray_tune.bridge import Bridge
+            from runners.ray_tune.hooks import AskProposer, Decide, Watch
             from runners.ray_tune.worker import Worker
 
             job = {"work": self._work, "data": self._data, "recipe": self._recipe}

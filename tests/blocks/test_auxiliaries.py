@@ -15,7 +15,7 @@ from blocks.network import Network, Supervised
 GENEROUS = Architecture(backbone=Component("stdc1"), align=Component("last"), head=Component("ssa"))
 CLASSES = 3
 # At its defaults this one waits for 5000 steps, and for more pixels of a class than the coarse maps here have.
-OPTIONS = {"contrast": {"warmup": 0, "max_views": 1}}
+OPTIONS = {"contrast": {"max_views": 1}}
 
 
 @pytest.fixture(params=catalogue("auxiliary"))

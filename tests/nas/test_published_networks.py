@@ -101,3 +101,8 @@ def test_every_network_that_was_counted_is_held_to_that_count():
     ours = {(m.params, round(m.macs / 1e9, 2)) for m in files if m and m.params and m.macs}
     missing = [network for (params, macs), network in counted.items() if (params, round(macs, 2)) not in ours]
     assert missing == []
+
+
+def test_the_page_of_the_gallery_names_every_network():
+    page = (Path(__file__).parents[2] / "docs" / "published.md").read_text()
+    assert [name for name in NETWORKS if f"| {name} |" not in page] == []

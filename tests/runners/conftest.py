@@ -42,6 +42,7 @@ def make_proposal(
     seed: int = 0,
     done: int = 0,
     limits: dict[str, float] | None = None,
+    auxiliary: tuple[Component, ...] = (),
     **training: Any,
 ) -> Proposal:
     info = dataset(data, {}).info
@@ -59,6 +60,7 @@ def make_proposal(
         training=tuple(sorted(options.items())),
         main=(Component("cross_entropy"),),
         coarse=(),
+        auxiliary=auxiliary,
     )
     return Proposal(
         trial=trial,

@@ -10,7 +10,8 @@ from ray.tune.search import Searcher
 
 from blocks.errors import StoreError
 from runners.protocol import Epoch, Failed, Finished, Interrupted, Rejected
-from runners.ray_tune.bridge import Bridge, is_machines
+from runners.ray_tune.bridge import Bridge
+from runners.ray_tune.hooks import is_machines
 
 
 class Counting:

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from blocks.architecture import Component
+from blocks.catalogue import component
 from blocks.errors import DataError, RunError
 from blocks.network import Supervised
 from runners.data import dataset
@@ -141,6 +142,18 @@ def test_want_of_memory_ends_a_trial_in_the_end(proposal, carry_out, work, monke
     with pytest.raises(torch.OutOfMemoryError):
         carry_out(proposal(batch=4), work)
     assert device.seen == [4, 2]  # a batch norm cannot train on one image
+
+
+def test_what_a_loss_remembers_survives_too(proposal, carry_out, work, numbers):
+    memory = component("auxiliary", "contrast", {"channels": 8, "max_views": 2, "memory_size": 7})
+    options = {"epochs": 3, "auxiliary": (memory,)}
+    whole, _ = carry_out(proposal(0, **options), work)
+    first, _ = carry_out(proposal(1, **options), work, until=1)
+    rest, _ = carry_out(proposal(1, done=1, **options), work)
+    assert numbers(first + rest) == numbers(whole)
+    kept = weights(work, 1)
+    assert kept["auxiliary.0.pixel_queue.written"].any(), "something is remembered"
+    assert same(weights(work, 0), kept)
 
 
 def test_epochs_that_nobody_heard_of_are_told_without_training(proposal, carry_out, work, numbers, monkeypatch):

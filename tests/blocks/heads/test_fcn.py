@@ -19,14 +19,15 @@ BISENET_WAY_UP = Component("ffm", {"upsampling": "nearest", "variant": "mmseg"})
 def test_it_convolves_before_it_classifies(depth, kernel):
     head = FullyConvolutional(Shapes((32, 32), 3, map=FeatureMap(5, 8)), channels=8, depth=depth, kernel=kernel).eval()
     x = found = torch.randn(2, 5, 4, 6)
-    for conv, norm, _ in head.convs:
+    *convs, _, classifier = head.block
+    for conv, norm, _ in convs:
         found = F.conv2d(found, conv.weight, padding=kernel // 2)
         found = (
             (found - norm.running_mean[:, None, None]) / (norm.running_var[:, None, None] + norm.eps).sqrt()
         ).relu()
-    found = torch.einsum("nchw,kc->nkhw", found, head.classifier.weight[:, :, 0, 0])
-    found = found + head.classifier.bias[:, None, None]
-    assert len(head.convs) == depth
+    found = torch.einsum("nchw,kc->nkhw", found, classifier.weight[:, :, 0, 0])
+    found = found + classifier.bias[:, None, None]
+    assert len(convs) == depth
     torch.testing.assert_close(head(Features(x, map=x)).logits, found)
 
 

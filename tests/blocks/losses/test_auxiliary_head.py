@@ -10,7 +10,7 @@ from blocks.architecture import Architecture, Component
 from blocks.errors import BlockError
 from blocks.features import FeatureMap, Features, Shapes
 from blocks.losses import IGNORE, AuxiliaryHead
-from blocks.losses.auxiliary_head import FullyConvolutionalHead
+from blocks.losses.auxiliary_head import Convolutional
 from blocks.network import Network, Supervised
 
 CLASSES = 3
@@ -69,7 +69,7 @@ def test_widths_that_are_neither_one_nor_one_a_map_are_refused():
 def params(*heads: tuple[int, int, int], classes: int) -> int:
     """Of heads by their inputs, channels and convolutions. [count]"""
     with torch.device("meta"):
-        built = [FullyConvolutionalHead(a, b, classes, convs=c) for a, b, c in heads]
+        built = [Convolutional(a, b, classes, convs=c) for a, b, c in heads]
     return sum(p.numel() for head in built for p in head.parameters())
 
 

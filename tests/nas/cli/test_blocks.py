@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from blocks.architecture import SLOTS
-from blocks.catalogue import catalogue
+from blocks.catalogue import KINDS, catalogue
 from blocks.errors import BlockError, QueryError
 from nas.cli import app
 from nas.report.components import arguments, option_rows
@@ -25,7 +25,7 @@ def run(*arguments: str) -> str:
 def test_it_lists_every_component_of_every_slot():
     rows = json.loads(run("--format", "json"))
     listed = [(row["slot"], row["name"]) for row in rows]
-    assert listed == [(slot, name) for slot in (*SLOTS, "loss") for name in catalogue(slot)]
+    assert listed == [(slot, name) for slot in KINDS for name in catalogue(slot)]
     assert all(row["summary"].endswith(".") and row["source"] for row in rows)
 
 

@@ -138,6 +138,13 @@ def test_published_counts_and_images_in_both_splits_are_told(data, tmp_path, mon
     assert "1 images are in both splits: images/train/train.png." in err
 
 
+def test_labels_without_an_image_are_told(data, root):
+    (root / "images/train/c.png").unlink()
+    code, _, err = data(*FOLDER, "--root", str(root))
+    assert code == 0
+    assert "1 labels in train belong to no image: labels/train/c.png." in err
+
+
 def test_a_few_samples_are_drawn(data):
     _, out, err = data("shapes", "--samples", "3", "--rows", "splits", "--format", "json")
     assert [(row["samples"], row["checked"]) for row in json.loads(out)] == [(256, 3), (64, 3)]

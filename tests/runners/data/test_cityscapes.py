@@ -41,6 +41,17 @@ def test_conversion_changes_no_fingerprint(tmp_path, draw):
     assert cityscapes(tmp_path).split("train")[0][1][3, 0] == 0
 
 
+def test_converted_and_instance_labels_are_no_strays(tmp_path, draw):
+    for suffix in (PUBLISHED, CONVERTED):
+        city(tmp_path, draw, suffix, (0,))
+    assert cityscapes(tmp_path).split("train").strays() == []
+    (tmp_path / "leftImg8bit/train/aachen/aachen_000000_000019_leftImg8bit.png").rename(
+        tmp_path / "leftImg8bit/train/aachen/aachen_000001_000019_leftImg8bit.png"
+    )
+    draw(tmp_path, "x.png", f"gtFine/train/aachen/aachen_000001_000019{PUBLISHED}.png")
+    assert cityscapes(tmp_path).split("train").strays() == [f"gtFine/train/aachen/aachen_000000_000019{PUBLISHED}.png"]
+
+
 def test_what_is_known_without_files(tmp_path):
     info = dataset(Component("cityscapes"), {"root": str(tmp_path / "nowhere")}).info
     assert (info.classes, info.size, info.image_channels) == (19, (512, 1024), 3)

@@ -95,6 +95,7 @@ def test_164k_conversion_changes_no_fingerprint(tmp_path, draw):
     data = small("coco_stuff164k", tmp_path)
     assert data.fingerprint() == before
     assert data.split("train")[0][1][:2, 0].tolist() == [0, 11]
+    assert data.split("train").strays() == []
 
 
 def test_what_is_known_without_files(tmp_path):
