@@ -15,6 +15,7 @@ _TRIAL_LAST = (
     "epochs_planned",
     "retries",
     "accumulation",
+    "outside",
     "rung",
     "missing",
     "exceeded",

@@ -58,8 +58,11 @@ def sweep(
     data = dataset(space.data, work.place)
     fingerprint = data.fingerprint()
     with preemptible() as preemption, Store.open(store) as opened:
-        study_id = claim(space, name, opened, resume=resume)
-        opened.record_provenance(study_id, provenance(fingerprint))
+        study_id, edit = claim(space, name, opened, resume=resume, data=data.info, fingerprint=fingerprint)
+        progress = progress or Progress(space.search.trials)
+        if edit is not None:
+            progress.say(str(edit))
+        opened.record_provenance(study_id, provenance(fingerprint) | ({"edited": str(edit)} if edit else {}))
         for architecture in space.backbones():
             fetch(architecture)
         mirror = Mirror(opened.url, name, space.objectives)
@@ -70,7 +73,7 @@ def sweep(
                 study_id,
                 data=data.info,
                 data_fingerprint=fingerprint,
-                progress=progress or Progress(space.search.trials),
+                progress=progress,
                 mirror=mirror,
             )
             stopper = ParetoHalving(work.halving, work.objectives) if work.halving else None

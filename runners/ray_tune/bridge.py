@@ -103,9 +103,11 @@ class Bridge:
                 outcome = self._stopper.stopped(proposal, epoch)
         if outcome is None:
             return TrialScheduler.CONTINUE  # type: ignore[no-any-return]
-        self.end(ray_id, outcome)
         if isinstance(outcome, Failed) and outcome.hopeless:
             self._broken = RunError(outcome.reason)
+            # That no trial can be trained here says nothing of this one: it is in line again on resume.
+            outcome = Interrupted()
+        self.end(ray_id, outcome)
         return TrialScheduler.STOP  # type: ignore[no-any-return]
 
     def end(self, ray_id: str, outcome: Outcome) -> None:
