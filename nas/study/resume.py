@@ -56,9 +56,9 @@ def claim(
     if _essence(Space.loads(row["space"])) == _essence(space):
         return study_id, None
     if row["objectives"] != dict(space.objectives):
-        got: dict[str, object] = {"objectives": dict(space.objectives), "begun_with": row["objectives"]}
+        both = {"objectives": dict(space.objectives), "begun_with": row["objectives"]}
         remedy = "Begin a new study with --study NAME: what the two have in common is not trained again"
-        raise SpaceError(law("A resumed study", "the objectives that it was begun with", got, remedy))
+        raise SpaceError(law("A resumed study", "the objectives that it was begun with", both, remedy))
     return study_id, adopt(space, study_id, store, data, fingerprint)
 
 
