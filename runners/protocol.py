@@ -255,6 +255,8 @@ class Work:
         concurrent: most trials at once, or None for as many as fit. [count]
         cache_bytes: decoded images that a worker may keep in memory. [bytes]
         checkpoint_minutes: how often an epoch in training is saved, too; 0 saves between epochs alone. [min]
+        trial_seconds: most that one trial trains in one run; longer, and it has failed. None is no limit. [s]
+        stalled_seconds: without an epoch after which a trial hangs and has failed. None waits for ever. [s]
     """
 
     place: Mapping[str, str]
@@ -268,6 +270,12 @@ class Work:
     concurrent: int | None = None
     cache_bytes: int = 2 << 30
     checkpoint_minutes: float = 10.0
+    trial_seconds: float | None = None
+    stalled_seconds: float | None = None
+
+    def traces(self, trial: int) -> Path:
+        """Where a trial that hung says in which line of code it did."""
+        return self.folder / f"{trial:06d}" / "hang.txt"
 
     def checkpoint(self, trial: int) -> Path:
         """Where a trial's checkpoint lies."""
@@ -288,6 +296,9 @@ class Proposer(Interface):
     def propose(self) -> Proposal | None:
         """The next network to train, or None when there will be no more."""
 
+    def over(self) -> bool:
+        """True when the sweep has spent what it may: what is in training is interrupted."""
+
     def started(self, trial: int, *, host: str, device: str) -> None:
         """A worker has begun with it."""
 
@@ -302,10 +313,10 @@ class Proposer(Interface):
 
 
 class Runner(Interface):
-    """Carries proposals out until the proposer has no more, or a person interrupts."""
+    """Carries proposals out until the proposer has no more or is over, or a person interrupts."""
 
     def run(self, proposer: Proposer) -> bool:
-        """Return True when it ran to the end, False when it was interrupted; every proposal has ended either way."""
+        """Return True when it ran to the end, False when a person interrupted; every proposal has ended either way."""
 
 
 class Stopper(Interface):

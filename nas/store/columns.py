@@ -34,6 +34,8 @@ _TRIAL_LAST = (
     "identity",
     "protocol_fingerprint",
     "replay_of",
+    "origin",
+    "repeats",
 )
 
 FLAT: Final[dict[str, Column[Any]]] = {

@@ -48,7 +48,7 @@ UNFINISHED: Final = ("proposed", "running", "paused", "interrupted")
 FINAL: Final = ("finished", "replayed")
 """The full schedule was trained: these results count."""
 
-TOLD: Final = (*FINAL, "stopped", "rejected", "failed")
+TOLD: Final = (*FINAL, "stopped", "rejected", "failed", "skipped")
 """The sampler has learnt from these."""
 
 
@@ -144,6 +144,8 @@ trial = Table(
     Column("cost_id", Integer, _parent("cost"), index=True),
     Column("protocol_fingerprint", String, nullable=False),
     Column("seed", BigInteger, nullable=False),
+    Column("origin", String, nullable=False),  # who chose it: sampler, grid, neighbour or random
+    Column("repeats", Integer, nullable=False),  # known networks that the sampler proposed just before it
     Column("miou", Float),  # at the last epoch
     Column("miou_best", Float),
     Column("pixel_accuracy", Float),

@@ -23,6 +23,10 @@ class Pruning:
         """As the inner one."""
         return self._inner.propose()
 
+    def over(self) -> bool:
+        """As the inner one."""
+        return self._inner.over()
+
     def started(self, trial: int, *, host: str, device: str) -> None:
         """As the inner one."""
         self._inner.started(trial, host=host, device=device)

@@ -64,7 +64,7 @@ def claim(
 
 def _essence(space: Space) -> Space:
     """The space without what may differ between two runs of one study."""
-    search = replace(space.search, trials=1)
+    search = replace(space.search, trials=1, hours=None, gpu_hours=None, epochs=None)
     return replace(space, name="", text="", source=None, place={}, resources=Resources(), search=search)
 
 

@@ -22,4 +22,10 @@ def work_of(space: Space, folder: Path) -> Work:
         objectives=space.objectives,
         concurrent=space.resources.concurrent,
         checkpoint_minutes=space.resources.checkpoint_minutes,
+        trial_seconds=_seconds(space.resources.trial_minutes),
+        stalled_seconds=_seconds(space.resources.stalled_minutes),
     )
+
+
+def _seconds(minutes: float | None) -> float | None:
+    return None if minutes is None else minutes * 60

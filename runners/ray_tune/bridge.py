@@ -14,14 +14,26 @@ from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from blocks.errors import RunError
-from runners.protocol import Failed, Interrupted, Outcome, Proposal, Proposer, Stopper
+from runners.deadline import Deadline
+from runners.protocol import Failed, Interrupted, Outcome, Proposal, Proposer, Stopper, Work
 
 
 class Bridge:
-    """Which of Ray's trials carries which proposal, and that each proposal ends exactly once."""
+    """Which of Ray's trials carries which proposal, and that each proposal ends exactly once.
 
-    def __init__(self, proposer: Proposer, stopper: Stopper | None, job: Mapping[str, object], concurrent: int) -> None:
+    Args:
+        proposer: whom to ask and to tell.
+        stopper: early stopping, or None.
+        job: what every worker is given beside a proposal.
+        work: the limits of a trial, and where it leaves its files.
+        concurrent: most trials at once. [count]
+    """
+
+    def __init__(
+        self, proposer: Proposer, stopper: Stopper | None, job: Mapping[str, object], work: Work, concurrent: int
+    ) -> None:
         self._proposer = proposer
+        self._work = work
         self._stopper = stopper
         self._job = job
         self._concurrent = concurrent
@@ -31,6 +43,7 @@ class Bridge:
         self._lost: list[Proposal] = []  # to be carried out again, on another worker
         self._retried: set[int] = set()
         self._broken: Exception | None = None
+        self._deadlines: dict[str, Deadline] = {}
         self._refused_at: int | None = None  # how many were open when the proposer last had nothing
         self.complete = False  # the proposer has no more
         self.interrupted = False  # some proposals were cut short
@@ -77,6 +90,8 @@ class Bridge:
 
     def started(self, ray_id: str, host: str = "", device: str = "") -> None:
         """Tell the proposer once where a trial runs."""
+        if not host:
+            self._deadlines[ray_id] = Deadline(self._work)
         if ray_id in self._open and (not host or ray_id not in self._heard):
             self._proposer.started(self._open[ray_id].trial, host=host, device=device)
             if host:
@@ -101,6 +116,10 @@ class Bridge:
             self._recorded[proposal.trial] = epoch.epoch
             if outcome is None and self._stopper is not None and not self._stopper.goes_on(proposal, epoch):
                 outcome = self._stopper.stopped(proposal, epoch)
+            if ray_id in self._deadlines:
+                self._deadlines[ray_id].heard()
+        if outcome is None and self.over():
+            outcome = Interrupted()
         if outcome is None:
             return TrialScheduler.CONTINUE  # type: ignore[no-any-return]
         if isinstance(outcome, Failed) and outcome.hopeless:
@@ -113,8 +132,22 @@ class Bridge:
     def end(self, ray_id: str, outcome: Outcome) -> None:
         """Pass an outcome on, unless this trial has ended already."""
         proposal = self._open.pop(ray_id, None)
+        self._deadlines.pop(ray_id, None)
         if proposal is not None:
             self._proposer.ended(proposal.trial, outcome)
+
+    def over(self) -> bool:
+        """The sweep has spent what it may."""
+        return self._proposer.over()
+
+    def hung(self, ray_id: str) -> Failed | None:
+        """The outcome of a trial whose worker ended itself because no epoch came in time."""
+        proposal, deadline = self._open.get(ray_id), self._deadlines.get(ray_id)
+        reason = deadline.passed() if deadline is not None else ""
+        if proposal is None or not reason:
+            return None
+        traces = self._work.traces(proposal.trial)
+        return Failed(reason=reason, traceback=traces.read_text() if traces.exists() else "")
 
     def lost(self, ray_id: str, text: str, *, machines: bool) -> None:
         """A worker process died: where it was the machine's fault, another one goes on with its trial, once."""
@@ -126,6 +159,7 @@ class Bridge:
                 self.end(ray_id, Failed(reason=death(text), traceback=text))
                 return
             del self._open[ray_id]
+            self._deadlines.pop(ray_id, None)
             self._retried.add(proposal.trial)
             self._proposer.retried(proposal.trial, death(text))
             self._lost.append(replace(proposal, done=self._recorded.get(proposal.trial, proposal.done)))

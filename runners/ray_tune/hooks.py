@@ -11,6 +11,7 @@ from types import FrameType
 from typing import Any
 
 import ray
+from ray import tune
 from ray.exceptions import RayActorError
 from ray.tune import Callback
 from ray.tune.experiment import Trial
@@ -42,6 +43,21 @@ class AskProposer(Searcher):  # type: ignore[misc]
 
     def restore(self, checkpoint_path: str) -> None:
         """Nothing to restore."""
+
+
+class Spent(tune.Stopper):  # type: ignore[misc]
+    """Ray's stopper: ends everything when the sweep has spent what it may."""
+
+    def __init__(self, bridge: Bridge) -> None:
+        self._bridge = bridge
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """A single trial is the scheduler's business."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Asked at every turn of Tune's loop."""
+        return self._bridge.over()
 
 
 class Decide(FIFOScheduler):  # type: ignore[misc]
@@ -113,6 +129,9 @@ class Watch(Callback):  # type: ignore[misc]
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial) -> None:
         """The process died, or its GPU is beyond use."""
+        if (hung := self._bridge.hung(trial.trial_id)) is not None:
+            self._bridge.end(trial.trial_id, hung)
+            return
         text = _read(trial.error_file).decode(errors="replace")
         kept = _read(trial.pickled_error_file)
         self._bridge.lost(trial.trial_id, text, machines=is_machines(pickle.loads(kept) if kept else None, text))

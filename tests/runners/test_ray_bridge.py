@@ -20,6 +20,7 @@ class Counting:
     def __init__(self, proposal):
         self.proposal, self.proposed, self.asked, self.ended_as = proposal, 0, 0, []
         self.retries, self.full = [], False
+        self.spent = False
 
     def propose(self):
         self.asked += 1
@@ -28,6 +29,9 @@ class Counting:
             return None
         self.proposed += 1
         return self.proposal(self.proposed - 1)
+
+    def over(self):
+        return self.spent
 
     def started(self, trial, *, host, device): ...
 
@@ -43,9 +47,9 @@ class Counting:
 
 
 @pytest.fixture
-def bridge(proposal):
+def bridge(proposal, work):
     proposer = Counting(proposal)
-    return Bridge(proposer, None, {}, concurrent=2), proposer
+    return Bridge(proposer, None, {}, work, concurrent=2), proposer
 
 
 def test_no_more_than_the_places_are_open(bridge):
