@@ -67,6 +67,9 @@ class PlainOptuna:
         """Never: the runner counts the epochs."""
         return False
 
+    def retried(self, trial: int, reason: str) -> None:
+        """No worker is lost in a simulation."""
+
     def propose(self) -> Proposal | None:
         """Ask."""
         trial = self._study.ask()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
 import os
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+from blocks.errors import RunError, law
 
 _log = logging.getLogger("nas.checkpoint")
 
@@ -24,15 +27,32 @@ def save(path: Path, state: Mapping[str, Any], *, identity: str, epoch_copy: str
         state: tensors and plain values.
         identity: of the result it belongs to.
         epoch_copy: the name of a second file beside it that stays when the next epoch overwrites the first.
+
+    Raises:
+        RunError: the disk does not take it.
     """
     buffer = io.BytesIO()
     torch.save({"version": _VERSION, "identity": identity, **state}, buffer)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for target in (path, *([path.with_name(epoch_copy)] if epoch_copy else [])):
-        # The process id keeps a leftover of a killed process from being taken for ours.
-        draft = target.with_name(f".{target.name}.{os.getpid()}")
-        draft.write_bytes(buffer.getbuffer())
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for target in (path, *([path.with_name(epoch_copy)] if epoch_copy else [])):
+            _write(target, buffer.getbuffer())
+    except OSError as error:
+        got = {"path": str(path), "bytes": buffer.tell(), "error": error.strerror or str(error)}
+        remedy = "Make room, or keep fewer of them (resources.keep), and go on with --resume"
+        raise RunError(law("A checkpoint", "a disk that takes it", got, remedy)) from error
+
+
+def _write(target: Path, content: memoryview) -> None:
+    # The process id keeps a leftover of a killed process from being taken for ours.
+    draft = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        draft.write_bytes(content)
         draft.replace(target)
+    except OSError:
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
+        raise
 
 
 def load(path: Path, *, identity: str, device: torch.device) -> dict[str, Any] | None:

@@ -36,10 +36,17 @@ def failure(error: BaseException, log: str = "") -> Failed:
     return Failed(_reason(error), "".join(traceback.format_exception(error)), log or notes, hopeless)
 
 
+def out_of_memory(error: BaseException) -> bool:
+    """Tell whether it was memory, of the device or of this process, that did not suffice."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
+        words in str(error) for words in ("can't allocate memory", "STATUS_ALLOC_FAILED")
+    )
+
+
 def _reason(error: BaseException) -> str:
     if isinstance(error, Diverged):
         return f"diverged at step {error.step} (epoch {error.epoch})"
-    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+    if out_of_memory(error):
         return "out of memory"
     if isinstance(error, NasError | TimedOut):
         return str(error)

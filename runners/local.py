@@ -59,9 +59,11 @@ class LocalRunner:
         except KeyboardInterrupt:
             outcome = Interrupted()
         except _TrialError as error:
-            outcome = failure(error.cause)
-            hopeless = error.cause if outcome.hopeless else None
-            _log.warning("trial %d failed: %s", proposal.trial, outcome.reason)
+            failed = failure(error.cause)
+            hopeless = error.cause if failed.hopeless else None
+            # That no trial can be trained here says nothing of this one: it is in line again on resume.
+            outcome = Interrupted() if hopeless else failed
+            _log.warning("trial %d failed: %s", proposal.trial, failed.reason)
         if isinstance(outcome, Failed):
             # The recipe tidied up already, but only here has the traceback let go of the trial's tensors.
             release(where)

@@ -46,14 +46,23 @@ class Fit:
         """The network to evaluate: the averaged one where there is one."""
         return self._average.network if self._average else self.supervised.network
 
-    def step(self, images: Tensor, labels: Tensor, *, step: int, steps: int) -> Tensor:
-        """Take step number `step`, counted from 0, of `steps` in the full schedule; return the loss, detached."""
+    def step(self, images: Tensor, labels: Tensor, *, step: int, steps: int, parts: int = 1) -> Tensor:
+        """Take step number `step`, counted from 0, of `steps` in the full schedule; return the loss, detached.
+
+        With several `parts`, the batch goes through the network in as many pieces, whose gradients are added up.
+        """
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate(step, steps, self._training)
         self._optimizer.zero_grad(set_to_none=True)
-        with self._autocast():
-            loss = torch.stack(list(self.supervised(images, labels).values())).sum()
-        self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        losses = []
+        parts = max(1, min(parts, len(images) // 2))  # batch norms fail on a single image
+        for piece, truth in zip(images.tensor_split(parts), labels.tensor_split(parts), strict=True):
+            with self._autocast():
+                loss = torch.stack(list(self.supervised(piece, truth).values())).sum()
+            if parts > 1:
+                loss = loss * (len(piece) / len(images))
+            self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            losses.append(loss.detach())
         if self._training.clip:
             self._scaler.unscale_(self._optimizer)
             nn.utils.clip_grad_norm_(self.supervised.parameters(), self._training.clip)
@@ -61,7 +70,7 @@ class Fit:
         self._scaler.update()
         if self._average:
             self._average.update(step)
-        return loss.detach()
+        return torch.stack(losses).sum()
 
     def _autocast(self) -> torch.autocast:
         kind = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(self._training.precision)

@@ -50,6 +50,10 @@ class Promotion:
         """As the inner one."""
         self._inner.epoch(trial, epoch)
 
+    def retried(self, trial: int, reason: str) -> None:
+        """As the inner one."""
+        self._inner.retried(trial, reason)
+
     def ended(self, trial: int, outcome: Outcome) -> None:
         """Tell the inner one, and of those that can never be promoted now."""
         self._open.discard(trial)

@@ -155,7 +155,7 @@ class Epoch:
         train_memory_bytes: high-water mark of this training: of the CUDA device, else of the process.
         latency_ms: median time of a forward pass, where an objective or a limit asks for it.
         peak_memory_bytes: of that forward pass.
-        accumulation: parts that each batch was taken in, for want of memory. [count]
+        accumulation: parts that a batch was taken in, for want of memory: above 1, batch norms saw less. [count]
         log: what the worker logged and warned since the last report.
     """
 
@@ -273,6 +273,7 @@ class Work:
         objectives: name -> `max` or `min`: what early stopping compares.
         concurrent: most trials at once, or None for as many as fit. [count]
         cache_bytes: decoded images that a worker may keep in memory. [bytes]
+        checkpoint_minutes: how often an epoch in training is saved, too; 0 saves between epochs alone. [min]
         trial_seconds: most that one trial trains in one run; longer, and it has failed. None is no limit. [s]
         stalled_seconds: without an epoch after which a trial hangs and has failed. None waits for ever. [s]
     """
@@ -287,6 +288,7 @@ class Work:
     objectives: Mapping[str, str] = field(default_factory=lambda: {"miou": "max", "macs": "min"})
     concurrent: int | None = None
     cache_bytes: int = 2 << 30
+    checkpoint_minutes: float = 10.0
     trial_seconds: float | None = None
     stalled_seconds: float | None = None
 
@@ -326,6 +328,9 @@ class Proposer(Interface):
 
     def epoch(self, trial: int, epoch: Epoch) -> None:
         """Recorded before it counts."""
+
+    def retried(self, trial: int, reason: str) -> None:
+        """Its worker was lost to no fault of the network's; another goes on from the checkpoint."""
 
     def ended(self, trial: int, outcome: Outcome) -> None:
         """Called exactly once for each proposal, and once more when a paused trial ends without going on."""

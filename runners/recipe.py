@@ -4,36 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import math
-import random
-import time
 from collections.abc import Generator
-from typing import Any
+from contextlib import closing
 
-import numpy as np
 import torch
-from torch import Tensor
-from torch.utils.data import DataLoader
 
-from blocks import catalogue
-from blocks.errors import DataError, RunError, law
-from blocks.measure import measure
-from blocks.network import Network, Supervised
-from runners import checkpoint
 from runners.data import DataSet
-from runners.data.batches import Batch, Shuffled, plain_batches, to_device, training_batches
-from runners.data.memory import InMemory, in_memory
-from runners.device import forget_peak, peak_bytes, release
-from runners.evaluate import evaluate
-from runners.failure import Diverged
+from runners.device import forget_peak, release
+from runners.failure import out_of_memory
 from runners.logs import Collected, collecting
-from runners.optimise import Fit, learning_rate
-from runners.protocol import Epoch, Finished, Proposal, Rejected, Work, identity
+from runners.protocol import Epoch, Finished, Proposal, Rejected, Work
+from runners.trial import Trial
 
 _log = logging.getLogger("nas.recipe")
 
-_MEASURED = ("latency_ms", "peak_memory_bytes")
-_LOOK_EVERY = 32  # steps between two looks at the loss on a GPU: each look waits for it
+ATTEMPTS = 3
+"""A network that runs out of memory so often has failed."""
 
 
 def train(
@@ -45,209 +31,63 @@ def train(
     checkpoint gives the numbers of training in one go. Epochs beyond `proposal.done` that the checkpoint knows already
     are yielded again without training; where the checkpoint is lost, training starts from epoch 1.
 
+    Where the memory does not suffice, training goes on from the last checkpoint with each batch in twice as many
+    parts, whose gradients are added up: the optimiser sees the same batch, batch norms see the parts. Every epoch says
+    in how many parts its batches were taken.
+
     Raises:
         Diverged: the loss is not finite.
         DataError: the data are missing, wrong, or not those of the protocol.
-        RunError: the device cannot do what the protocol asks.
+        RunError: the device cannot do what the protocol asks, or the disk is full.
         BlockError: the network cannot be built.
-        torch.OutOfMemoryError: the device's memory does not suffice.
+        torch.OutOfMemoryError: the device's memory does not suffice, nor does it for a quarter of the batch.
     """
     forget_peak(device)
-    try:
-        return (yield from _train(proposal, work, data, device))
-    finally:
-        release(device)
+    parts, done = 1, proposal.done
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            with closing(_train(dataclasses.replace(proposal, done=done), work, data, device, parts)) as running:
+                while True:
+                    epoch = next(running)
+                    # Never less: halving again what the checkpoint has halved already.
+                    parts, done = max(parts, epoch.accumulation), epoch.epoch
+                    yield epoch
+        except StopIteration as end:
+            outcome: Finished | Rejected = end.value
+            return outcome
+        except Exception as error:
+            if attempt == ATTEMPTS or not out_of_memory(error) or not divisible(proposal, 2 * parts):
+                raise
+            parts *= 2
+        finally:
+            # Not before the handler above has let go of the traceback, which holds the network's tensors.
+            release(device)
+    raise AssertionError("the last attempt returns or raises")
+
+
+def divisible(proposal: Proposal, parts: int) -> bool:
+    """Tell whether a batch can be taken in so many parts of two images or more: batch norms fail on one."""
+    return proposal.protocol.recipe().batch >= 2 * parts
 
 
 def _train(
-    proposal: Proposal, work: Work, data: DataSet, device: torch.device
+    proposal: Proposal, work: Work, data: DataSet, device: torch.device, parts: int
 ) -> Generator[Epoch, None, Finished | Rejected]:
     log = Collected()
     with collecting(log):
-        trial = _Trial(proposal, work, data, device)
+        if parts > 1:
+            _log.warning("out of memory: each batch is taken in %d parts from here on", parts)
+        trial = Trial(proposal, work, data, device, parts)
         rejected, measured = trial.measure()
         known = [] if rejected else trial.resume()
     if rejected:
         return rejected
-    for epoch in known[proposal.done :]:
-        yield epoch
-    for number in range(len(known) + 1, proposal.epochs + 1):
+    yield from known[proposal.done :]
+    while len(known) < proposal.epochs:
         with collecting(log):
-            epoch = trial.epoch(number)
+            epoch = trial.epoch(known)
             epoch = dataclasses.replace(epoch, **measured, log=log.take())
             known.append(epoch)
             trial.save(known)
         yield epoch
     return Finished()
-
-
-class _Trial:
-    """One network in training, with all that an epoch needs."""
-
-    def __init__(self, proposal: Proposal, work: Work, data: DataSet, device: torch.device) -> None:
-        protocol = proposal.protocol
-        self._proposal, self._work, self._device = proposal, work, device
-        self._training = protocol.recipe()
-        self._samples = in_memory(data, protocol.data, work.place, work.cache_bytes)
-        _agree(self._samples, proposal)
-        # Faster on a GPU, and by 8 to 22 % on one CPU thread too (ResNet-18, MobileNetV4).
-        self._format = torch.contiguous_format if device.type == "mps" else torch.channels_last
-        _seed(proposal.seed, 0)
-        self._fit = Fit(self._build(), self._training, device)
-        self._order, self._train, self._val = self._batches()
-        self._steps = len(self._order) * self._training.epochs
-
-    def _build(self) -> Supervised:
-        protocol = self._proposal.protocol
-        network = Network(
-            self._proposal.architecture,
-            size=protocol.size,
-            classes=protocol.classes,
-            image_channels=protocol.image_channels,
-        )
-        weights = None
-        if self._training.class_weights == "inverse_log":
-            weights = (1.0 / torch.log(1.02 + self._samples.shares)).float()
-        supervised = Supervised(
-            network,
-            main=protocol.main,
-            coarse=protocol.coarse,
-            auxiliary=protocol.auxiliary,
-            class_weights=weights,
-        )
-        return supervised.to(self._device).to(memory_format=self._format)
-
-    def _batches(self) -> tuple[Shuffled, DataLoader[Batch], DataLoader[Batch]]:
-        loaders, pin = self._work.loaders, self._device.type == "cuda"
-        train, val = self._samples.split("train"), self._samples.split("val")
-        order, batches = training_batches(train, self._training, self._proposal.seed, loaders=loaders, pin=pin)
-        return order, batches, plain_batches(val, self._training.batch, loaders=loaders, pin=pin)
-
-    def measure(self) -> tuple[Rejected | None, dict[str, Any]]:
-        """Measure latency and memory of a forward pass where a limit or an objective asks for one of them.
-
-        Returns:
-            Which limit is exceeded, or None; and what was measured, by the names of `Epoch`'s fields.
-        """
-        limits = self._proposal.limits
-        if unknown := sorted(set(limits) - set(_MEASURED)):
-            needs = f"names among {', '.join(_MEASURED)}"
-            raise RunError(law("A limit that the worker measures", needs, {"limits": unknown}, "Drop it"))
-        if not limits and not set(_MEASURED) & set(self._work.objectives):
-            return None, {}
-        protocol = self._proposal.protocol
-        network = self._fit.supervised.network
-        found = measure(network, size=protocol.size, image_channels=protocol.image_channels, device=self._device)
-        # A trial that is continued was within its limits when it began; noise shall not end it now.
-        for name, allowed in () if self._proposal.done else limits.items():
-            if (value := getattr(found, name)) > allowed:
-                return Rejected(name, value, allowed), {}
-        return None, dataclasses.asdict(found)
-
-    def resume(self) -> list[Epoch]:
-        """Take over the checkpoint where there is one; return the epochs that it has behind it."""
-        proposal = self._proposal
-        path = self._work.checkpoint(proposal.trial)
-        state = checkpoint.load(path, identity=_identity(proposal), device=self._device)
-        if state is None:
-            if proposal.done:
-                _log.warning("no checkpoint after epoch %d in %s: training starts again", proposal.done, path)
-            return []
-        self._fit.restore(state["fit"])
-        return [Epoch(**known) for known in state["epochs"]]
-
-    def save(self, epochs: list[Epoch]) -> None:
-        """Keep a checkpoint after the last of `epochs`, as `work.keep` says."""
-        if not self._work.saves:
-            return
-        # What the front keeps is known only when the front is: whoever knows it prunes afterwards.
-        checkpoint.save(
-            self._work.checkpoint(self._proposal.trial),
-            {"fit": self._fit.state(), "epochs": [dataclasses.asdict(epoch) for epoch in epochs]},
-            identity=_identity(self._proposal),
-            epoch_copy=f"epoch-{len(epochs):04d}.pt" if self._work.keep == "all" else None,
-        )
-
-    def epoch(self, number: int) -> Epoch:
-        """Train and evaluate once; epochs are counted from 1."""
-        began = time.perf_counter()
-        _seed(self._proposal.seed, number)
-        loss = self._train_epoch(number)
-        scores = evaluate(
-            self._fit.judged,
-            self._val,
-            classes=self._proposal.protocol.classes,
-            device=self._device,
-            memory_format=self._format,
-        )
-        return Epoch(
-            epoch=number,
-            loss=loss,
-            miou=scores.miou,
-            pixel_accuracy=scores.pixel_accuracy,
-            class_iou=scores.class_iou,
-            learning_rate=learning_rate(number * len(self._order) - 1, self._steps, self._training),
-            seconds=time.perf_counter() - began,
-            train_memory_bytes=peak_bytes(self._device),
-        )
-
-    def _train_epoch(self, number: int) -> float:
-        """Pass over the training images once; return the mean loss."""
-        self._fit.supervised.train()
-        self._order.epoch = number
-        first = (number - 1) * len(self._order)
-        losses = _Losses(number, first, every=1 if self._device.type == "cpu" else _LOOK_EVERY)
-        for step, batch in enumerate(self._train, start=first):
-            images, labels = to_device(batch, self._device, self._format)
-            losses.add(self._fit.step(images, labels, step=step, steps=self._steps))
-        return losses.mean()
-
-
-class _Losses:
-    """The losses of an epoch, looked at in bulk where each look has to wait for the device."""
-
-    def __init__(self, epoch: int, before: int, *, every: int) -> None:
-        self._epoch, self._before, self._every = epoch, before, every
-        self._waiting: list[Tensor] = []
-        self._seen: list[float] = []
-
-    def add(self, loss: Tensor) -> None:
-        self._waiting.append(loss)
-        if len(self._waiting) >= self._every:
-            self._look()
-
-    def _look(self) -> None:
-        values: list[float] = torch.stack(self._waiting).tolist() if self._waiting else []
-        self._waiting.clear()
-        for value in values:
-            self._seen.append(value)
-            if not math.isfinite(value):
-                raise Diverged(self._epoch, self._before + len(self._seen), value)
-
-    def mean(self) -> float:
-        self._look()
-        return sum(self._seen) / len(self._seen)
-
-
-def _agree(samples: InMemory, proposal: Proposal) -> None:
-    """Raise DataError unless the data here are those that the protocol speaks of."""
-    protocol, info = proposal.protocol, samples.info
-    asked = (protocol.data_fingerprint, protocol.size, protocol.classes, protocol.image_channels)
-    found = (samples.fingerprint(), info.size, info.classes, info.image_channels)
-    if asked != found:
-        remedy = "Give every worker the same files, or start a new study"
-        got = {"found": found, "protocol": asked}
-        raise DataError(law(f"Data set {protocol.data.name}", "to be what the study began with", got, remedy))
-
-
-def _identity(proposal: Proposal) -> str:
-    versions = catalogue.versions(proposal.architecture, proposal.protocol.losses())
-    return identity(proposal.architecture, proposal.protocol, proposal.seed, versions)
-
-
-def _seed(seed: int, epoch: int) -> None:
-    """Seed every global generator; epoch 0 is that of the initial weights."""
-    state = int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
-    torch.manual_seed(state)
-    random.seed(state)
-    np.random.seed(state)  # other people's components may draw from the global generator

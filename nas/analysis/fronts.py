@@ -31,12 +31,13 @@ def candidates(
 ) -> list[Row]:
     """The rows that can be compared: in one of `states` (None: any) and with a number for every objective.
 
-    A network that was replayed is the one that was trained: of rows with the same `identity` the first counts.
+    A network that was replayed is the one that was trained: of rows with the same `identity` the first counts. What is
+    `outside` of its study's space, because that was edited, does not.
     """
     seen: set[object] = set()
     found = []
     for row in rows:
-        if states is not None and row.get("state") not in states:
+        if row.get("outside") or (states is not None and row.get("state") not in states):
             continue
         if not all(_is_number(row.get(name)) for name in objectives):
             continue

@@ -67,7 +67,7 @@ def sweep(
             progress=progress,
         )
     with done:
-        finished = len(done.front())
+        finished = 0 if done.preempted else len(done.front())
         counts = ", ".join(f"{count} {state}" for state, count in done.counts().items())
         repeated = _repeated(done.origins())
     if finished:

@@ -156,9 +156,7 @@ class Candidates:
         return Asked(trial, candidate, self._protocol(candidate), self._key(candidate))
 
     def _key(self, candidate: Candidate) -> str:
-        protocol = self._protocol(candidate)
-        known = versions(candidate.architecture, protocol.losses())
-        return identity(candidate.architecture, protocol, self._space.search.seed, known)
+        return key_of(self._space, candidate, self._data, self._data_fingerprint)
 
     def _protocol(self, candidate: Candidate) -> Protocol:
         return protocol_of(self._space, candidate, self._data, self._data_fingerprint)
@@ -177,6 +175,13 @@ def protocol_of(space: Space, candidate: Candidate, data: DataInfo, data_fingerp
         coarse=candidate.coarse,
         auxiliary=candidate.auxiliary,
     )
+
+
+def key_of(space: Space, candidate: Candidate, data: DataInfo, data_fingerprint: str) -> str:
+    """The key of a candidate's result."""
+    protocol = protocol_of(space, candidate, data, data_fingerprint)
+    known = versions(candidate.architecture, protocol.losses())
+    return identity(candidate.architecture, protocol, space.search.seed, known)
 
 
 def _others(question: Question, value: Value, rng: random.Random) -> list[Value]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+import time
 import warnings
 from collections.abc import Mapping
 
@@ -59,7 +60,15 @@ class Mirror:
     def _open(self) -> optuna.Study:
         # The storage waits for our own short writes instead of failing on a locked file.
         arguments = {"connect_args": {"timeout": 60}} if self._url.startswith("sqlite") else {}
-        storage = optuna.storages.RDBStorage(self._url, engine_kwargs=arguments)
+        for last in (False, False, True):
+            try:
+                storage = optuna.storages.RDBStorage(self._url, engine_kwargs=arguments)
+                break
+            except Exception:
+                # Another sweep makes the same tables at this moment: Optuna looks first and then makes them, unlocked.
+                if last:
+                    raise
+                time.sleep(1)
         study = optuna.create_study(
             storage=storage,
             study_name=self._study,

@@ -110,7 +110,10 @@ class OptunaProposer:
 
     def left_over(self) -> Proposal | None:
         """Hand out the next trial that a run before this one left in training, or None when there is no other."""
-        return self._resumed(self._again.popleft()) if self._again else None
+        while self._again:
+            if (proposal := self._resumed(self._again.popleft())) is not None:
+                return proposal
+        return None
 
     def again(self, trial: int) -> Proposal | None:
         """Hand out a paused trial, to be continued."""
@@ -127,6 +130,11 @@ class OptunaProposer:
         self._budget.hit()
         self._limits.spend(epoch)
         self.progress.epoch(trial, epoch)
+
+    def retried(self, trial: int, reason: str) -> None:
+        """Record that a trial has lost its worker and goes on with another."""
+        self._store.retry(self._ids[trial], reason)
+        self.progress.say(f"trial {trial}: goes on with another worker ({reason})")
 
     def ended(self, trial: int, outcome: Outcome) -> None:
         """Record an outcome and tell the sampler."""
@@ -166,12 +174,24 @@ class OptunaProposer:
         self._limits.carry((*told, *left))
         self.progress.carry(Counter(row["state"] for row in told))
 
-    def _resumed(self, row: Mapping[str, Any]) -> Proposal:
-        """Hand out again what did not come to its end: in a run before this one, or because it was paused."""
+    def _resumed(self, row: Mapping[str, Any]) -> Proposal | None:
+        """Hand out again what did not come to its end: in a run before this one, or because it was paused.
+
+        None where nothing is left to train.
+        """
+        number = row["number"]
         self._store.requeue(row["id"])
-        self._ids[row["number"]] = row["id"]
-        cost = {name: row[name] for name in _COSTS}
-        return self._proposal(row["number"], self._candidates.fixed(row["answers"]), cost, done=row["epochs"])
+        self._ids[number] = row["id"]
+        asked = self._candidates.fixed(row["answers"])
+        if not row["started"]:
+            # It may have been recorded a moment before the gates would have turned it away.
+            return self._sieved(number, asked, *self._costed(asked))
+        proposal = self._proposal(number, asked, {name: row[name] for name in _COSTS}, done=row["epochs"])
+        if proposal.done < proposal.epochs:
+            return proposal
+        # Its last epoch was recorded, its end was not.
+        self.ended(number, Finished())
+        return None
 
     # Gates
 
@@ -187,9 +207,15 @@ class OptunaProposer:
     def _passed(self, asked: Asked) -> Proposal | None:
         number = self._store.next_number(self._study_id)
         self._seen[asked.key] = number
-        known = None if self._fresh else self._store.known(asked.key)
         cost, refusal = self._costed(asked)
         self._record(number, asked, cost)
+        return self._sieved(number, asked, cost, refusal)
+
+    def _sieved(
+        self, number: int, asked: Asked, cost: Mapping[str, int] | None, refusal: Outcome | None
+    ) -> Proposal | None:
+        """Close a recorded candidate that need not be trained; hand out any other."""
+        known = None if self._fresh else self._store.known(asked.key)
         if refusal is not None:
             self._tell(asked, self._closed(number, refusal))
             return None

@@ -62,6 +62,7 @@ class Resources:
         loaders: processes that load data, per trial; 0 loads in the trial's own process. [count]
         concurrent: most trials at once; null is as many as fit. [count]
         keep: which checkpoints stay.
+        checkpoint_minutes: how often an epoch in training is saved, too; 0 saves between epochs alone. [min]
         trial_minutes: most that one trial trains in one run; longer, and it has failed. null is no limit. [min]
         stalled_minutes: without an epoch, after which a trial hangs and has failed. Give it several times what an epoch
             takes. null waits for ever. [min]
@@ -72,6 +73,7 @@ class Resources:
     loaders: Annotated[int, Range(0, 256)] = 0
     concurrent: Annotated[int | None, Range(1, 100_000)] = None
     keep: Keep = "last"
+    checkpoint_minutes: Annotated[float, Range(0.0, 1e6)] = 10.0
     trial_minutes: Annotated[float | None, Range(1e-3, 1e6)] = None
     stalled_minutes: Annotated[float | None, Range(1e-3, 1e6)] = None
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, insert, inspect, make_url, select
 from sqlalchemy.exc import (
@@ -117,6 +119,9 @@ def _worded(url: URL) -> Iterator[None]:
 
 
 def _sqlite(url: URL, file: Path | None, *, create: bool) -> Engine:
+    if file and not create and not _writable(file.absolute().parent) and not _waiting(file):
+        # Even a reader of a WAL database writes beside it, unless it is told that nobody can.
+        url = url.set(database=f"file:{quote(str(file.absolute()))}", query={"immutable": "1", "uri": "true"})
     engine = create_engine(url, connect_args={"timeout": _BUSY_SECONDS})
 
     @event.listens_for(engine, "connect")
@@ -138,6 +143,16 @@ def _sqlite(url: URL, file: Path | None, *, create: bool) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
+
+
+def _writable(folder: Path) -> bool:
+    return os.access(folder, os.W_OK) and not os.statvfs(folder).f_flag & os.ST_RDONLY
+
+
+def _waiting(file: Path) -> bool:
+    """Tell whether a write-ahead log holds what is not in the file yet."""
+    log = file.with_name(f"{file.name}-wal")
+    return log.exists() and log.stat().st_size > 0
 
 
 def is_network(file: Path, mounts: Path = Path("/proc/mounts")) -> bool:

@@ -77,8 +77,13 @@ def trials(
 
 def told(connection: Connection, study_id: int) -> list[Row]:
     """What the sampler has learnt from, in the order of their numbers: flat rows with `answers`."""
+    return [row for row in everything(connection, study_id) if row["state"] in TOLD and not row["outside"]]
+
+
+def everything(connection: Connection, study_id: int) -> list[Row]:
+    """All trials in the order of their numbers: flat rows with `answers`."""
     query = _flat(FLAT).add_columns(trial.c.answers).order_by(trial.c.number)
-    rows = connection.execute(query.where(trial.c.study_id == study_id, trial.c.state.in_(TOLD))).mappings()
+    rows = connection.execute(query.where(trial.c.study_id == study_id)).mappings()
     return [_thawed(dict(row)) for row in rows]
 
 

@@ -155,7 +155,9 @@ trial = Table(
     Column("pixel_accuracy", Float),
     Column("epochs", Integer, nullable=False, default=0),  # recorded
     Column("epochs_planned", Integer, nullable=False),
+    Column("retries", Integer, nullable=False, default=0),  # workers that it lost
     Column("accumulation", Integer, nullable=False, default=1),  # parts that a batch was taken in, for want of memory
+    Column("outside", Boolean, nullable=False, default=False),  # not in its study's space any more, which was edited
     Column("rung", Integer),  # epochs at which early stopping ended or paused it
     Column("missing", Float),  # share of the rungs not reached
     Column("exceeded", String),  # the limit that it was rejected for

@@ -141,6 +141,28 @@ class Store:
         with database.reading(self._engine) as connection:
             return queries.studies(connection)
 
+    def edit_study(
+        self,
+        study_id: int,
+        *,
+        space: str,
+        budget: Mapping[str, float],
+        inside: Mapping[int, Mapping[str, Value]],
+        outside: Collection[int],
+    ) -> None:
+        """Give a study another space.
+
+        Args:
+            study_id: whose.
+            space: the YAML as it was read.
+            budget: its limits.
+            inside: number -> answers of the trials that are in it.
+            outside: numbers of those that are not: they stay, and do not count; what was unfinished is skipped.
+        """
+        with database.writing(self._engine) as connection:
+            writes.edit_study(connection, study_id, {"space": space, "budget": dict(budget)})
+            writes.sort_trials(connection, study_id, inside, outside)
+
     def record_provenance(self, study_id: int, facts: Mapping[str, object]) -> None:
         """Note where and with what the study is run now.
 
@@ -228,6 +250,15 @@ class Store:
         with database.writing(self._engine) as connection:
             writes.record_epoch(connection, trial_id, epoch)
 
+    def retry(self, trial_id: int, reason: str) -> None:
+        """Its worker was lost; another goes on with it.
+
+        Raises:
+            StoreError: it has ended already.
+        """
+        with database.writing(self._engine) as connection:
+            writes.record_retry(connection, trial_id, reason)
+
     def end(self, trial_id: int, outcome: Outcome) -> None:
         """Record how it ended; whatever epochs it had are kept.
 
@@ -295,6 +326,11 @@ class Store:
         """What the sampler has learnt from, in order of number: flat rows with `answers`."""
         with database.reading(self._engine) as connection:
             return queries.told(connection, study_id)
+
+    def everything(self, study_id: int) -> list[Row]:
+        """All trials in order of number: flat rows with `answers`."""
+        with database.reading(self._engine) as connection:
+            return queries.everything(connection, study_id)
 
     def trials(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 
 from blocks.architecture import Architecture
 from blocks.errors import StoreError, law
-from nas.store.schema import FINAL, UNFINISHED, architecture, cost, epoch, trial
+from nas.store.schema import FINAL, UNFINISHED, architecture, cost, epoch, study, trial
 from runners.protocol import Epoch, Failed, Finished, Interrupted, Outcome, Paused, Protocol, Rejected, Stopped
 
 _STATE: Final[dict[type[Outcome], str]] = {
@@ -106,7 +106,35 @@ def record_epoch(connection: Connection, trial_id: int, value: Epoch) -> None:
     totals = {"epochs": value.epoch, "miou_best": best, "train_memory_bytes": peak, "train_seconds": seconds}
     totals["accumulation"] = value.accumulation
     measured = {name: figure for name in _MEASURED if (figure := getattr(value, name)) is not None}
+    totals["accumulation"] = value.accumulation
     change(connection, trial_id, figures | totals | measured, log=value.log)
+
+
+def edit_study(connection: Connection, study_id: int, values: Mapping[str, Any]) -> None:
+    """Change what a study is."""
+    connection.execute(update(study).where(study.c.id == study_id).values(dict(values)))
+
+
+def sort_trials(
+    connection: Connection, study_id: int, inside: Mapping[int, Mapping[str, Any]], outside: Collection[int]
+) -> None:
+    """Note which trials are in their study's space; what is not, and was not finished, will not be trained."""
+    for number, answers in inside.items():
+        mine = update(trial).where(trial.c.study_id == study_id, trial.c.number == number)
+        connection.execute(mine.values(outside=False, answers=dict(answers)))
+    for number in outside:
+        mine = update(trial).where(trial.c.study_id == study_id, trial.c.number == number)
+        connection.execute(mine.values(outside=True))
+        skipped = {"state": "skipped", "error": "not in the space any more, which was edited", "ended": now()}
+        connection.execute(mine.where(trial.c.state.in_(UNFINISHED)).values(skipped))
+
+
+def record_retry(connection: Connection, trial_id: int, reason: str) -> None:
+    """Count that a trial goes on with another worker, and note why in its log."""
+    moment = f"{now():%H:%M:%S}"
+    change(
+        connection, trial_id, {"retries": trial.c.retries + 1}, log=f"{moment} goes on with another worker: {reason}\n"
+    )
 
 
 def record_end(connection: Connection, trial_id: int, outcome: Outcome) -> None:

@@ -11,6 +11,7 @@ from nas.propose import Mirror, OptunaProposer, Progress
 from nas.space import Space
 from nas.store import Store
 from nas.study.checkpoints import Pruning
+from nas.study.preemption import preemptible
 from nas.study.provenance import provenance
 from nas.study.results import Study
 from nas.study.resume import claim, recall
@@ -59,9 +60,12 @@ def sweep(
     work = work_of(space, Path(folder) / name)
     data = dataset(space.data, work.place)
     fingerprint = data.fingerprint()
-    with Store.open(store) as opened:
-        study_id = claim(space, name, opened, resume=resume)
-        opened.record_provenance(study_id, provenance(fingerprint))
+    with preemptible() as preemption, Store.open(store) as opened:
+        study_id, edit = claim(space, name, opened, resume=resume, data=data.info, fingerprint=fingerprint)
+        progress = progress or Progress(space.search.trials)
+        if edit is not None:
+            progress.say(str(edit))
+        opened.record_provenance(study_id, provenance(fingerprint) | ({"edited": str(edit)} if edit else {}))
         for architecture in space.backbones():
             fetch(architecture)
         mirror = Mirror(opened.url, name, space.objectives)
@@ -86,7 +90,7 @@ def sweep(
                 proposer.check()
         finally:
             mirror.close()
-        return Study(name, opened.url, interrupted=not ended, ending=progress.ending)
+        return Study(name, opened.url, interrupted=not ended, preempted=preemption.came, ending=progress.ending)
 
 
 def _stopper(space: Space, options: Halving, store: Store, study_id: int) -> ParetoHalving:

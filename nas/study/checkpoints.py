@@ -43,6 +43,10 @@ class Pruning:
         """As the inner one."""
         self._inner.epoch(trial, epoch)
 
+    def retried(self, trial: int, reason: str) -> None:
+        """As the inner one."""
+        self._inner.retried(trial, reason)
+
     def ended(self, trial: int, outcome: Outcome) -> None:
         """Tell the inner one, then drop what has left the front."""
         self._inner.ended(trial, outcome)

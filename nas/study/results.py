@@ -20,7 +20,8 @@ class Study:
     Args:
         name: of the study.
         store: a path or an SQLAlchemy URL; by default `NAS_STORE`, or nas.db in this folder.
-        interrupted: the sweep that made it was stopped by a person.
+        interrupted: the sweep that made it was stopped by a person or a scheduler.
+        preempted: it was a scheduler, by SIGTERM: there is no time for more than a message.
         ending: why that sweep ended before its trials were used up, where it did.
 
     Raises:
@@ -28,9 +29,18 @@ class Study:
         QueryError: it has no such study.
     """
 
-    def __init__(self, name: str, store: str | None = None, *, interrupted: bool = False, ending: str = "") -> None:
+    def __init__(
+        self,
+        name: str,
+        store: str | None = None,
+        *,
+        interrupted: bool = False,
+        preempted: bool = False,
+        ending: str = "",
+    ) -> None:
         self.name = name
         self.interrupted = interrupted
+        self.preempted = preempted
         self.ending = ending
         self._store = Store.open(store, create=False)
         self._row = self._store.find_study(name)

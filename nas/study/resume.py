@@ -7,18 +7,25 @@ from dataclasses import replace
 from blocks.errors import SpaceError, StoreError, law
 from nas.space import Resources, Space
 from nas.store import Store
+from nas.study.edited import Edit, adopt
+from runners.data import DataInfo
 from runners.halving import ParetoHalving
 from runners.protocol import Epoch, Stopped
 
 _KNOWN = ("params", "macs", "macs_conv", "activation_bytes", "latency_ms", "peak_memory_bytes")
 
 
-def claim(space: Space, name: str, store: Store, *, resume: bool) -> int:
-    """Find or create the study and return its id.
+def claim(
+    space: Space, name: str, store: Store, *, resume: bool, data: DataInfo, fingerprint: str
+) -> tuple[int, Edit | None]:
+    """Find or create the study.
+
+    Returns:
+        Its id, and what an edit of its space has left of it.
 
     Raises:
         StoreError: it exists and nobody said to resume it, or the other way round.
-        SpaceError: it was begun with another space.
+        SpaceError: it was begun with other objectives, or with a space that has nothing in common with this one.
     """
     row = store.study(name)
     if row is None:
@@ -27,14 +34,16 @@ def claim(space: Space, name: str, store: Store, *, resume: bool) -> int:
             raise StoreError(
                 law("--resume", "a study that exists", got, "Begin it without --resume, or see `nas studies`")
             )
-        return store.create_study(
+        settings = {"trials": space.search.trials, "sampler": space.search.sampler.plain()}
+        created = store.create_study(
             name,
             space=space.text,
             objectives=space.objectives,
             budget=space.budget,
             seed=space.search.seed,
-            settings={"trials": space.search.trials, "sampler": space.search.sampler.plain()},
+            settings=settings,
         )
+        return created, None
     if "imported" in row["settings"]:
         remedy = "Sweep under another name with --study NAME; `nas simulate` searches on imported curves"
         raise StoreError(law("A sweep", "a study of its own", {"imported study": name}, remedy))
@@ -45,14 +54,15 @@ def claim(space: Space, name: str, store: Store, *, resume: bool) -> int:
             f"A new study needs a name of its own: {name!r} exists with {len(states)} trials, {done} of them finished. "
             f"Continue it with --resume, look at it with `nas front {name}`, or begin another with --study NAME."
         )
-    if _essence(Space.loads(row["space"])) != _essence(space):
-        raise SpaceError(
-            f"A resumed study needs the space that it was begun with: {name!r} was begun with another. Only "
-            "the limits of the search (trials, hours, gpu_hours, epochs), resources and the place of the data may "
-            "differ. Begin a new study with --study NAME: what the two have in common is not trained again."
-        )
-    store.mark_orphans(row["id"])
-    return int(row["id"])
+    study_id = int(row["id"])
+    store.mark_orphans(study_id)
+    if _essence(Space.loads(row["space"])) == _essence(space):
+        return study_id, None
+    if row["objectives"] != dict(space.objectives):
+        both = {"objectives": dict(space.objectives), "begun_with": row["objectives"]}
+        remedy = "Begin a new study with --study NAME: what the two have in common is not trained again"
+        raise SpaceError(law("A resumed study", "the objectives that it was begun with", both, remedy))
+    return study_id, adopt(space, study_id, store, data, fingerprint)
 
 
 def _essence(space: Space) -> Space:
@@ -63,7 +73,7 @@ def _essence(space: Space) -> Space:
 
 def recall(stopper: ParetoHalving, store: Store, study_id: int) -> None:
     """Fill the rungs with what earlier runs of this study have recorded, and with who waits there."""
-    for row in store.trials(study_id):
+    for row in store.trials(study_id, "not outside"):
         known = {name: row[name] for name in _KNOWN if row[name] is not None}
         for epoch in store.epochs(row["id"]) if row["epochs"] else []:
             stopper.record(row["number"], known, epoch_of(epoch))

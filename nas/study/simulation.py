@@ -223,6 +223,10 @@ class _Brief:
         """Keep it until the trial ends."""
         self._last[trial] = epoch
 
+    def retried(self, trial: int, reason: str) -> None:
+        """As the inner one."""
+        self._inner.retried(trial, reason)
+
     def ended(self, trial: int, outcome: Outcome) -> None:
         """Report the last epoch, then the end."""
         if (last := self._last.pop(trial, None)) is not None:

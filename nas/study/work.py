@@ -23,6 +23,7 @@ def work_of(space: Space, folder: Path) -> Work:
         halving=space.search.early_stopping,
         objectives=space.objectives,
         concurrent=space.resources.concurrent,
+        checkpoint_minutes=space.resources.checkpoint_minutes,
         trial_seconds=_seconds(space.resources.trial_minutes),
         stalled_seconds=_seconds(space.resources.stalled_minutes),
     )

@@ -31,18 +31,20 @@ class Augmented(Dataset[Batch]):
 class Shuffled:
     """Batches of (epoch, index), in an order that (seed, epoch) decides; set `epoch` before each pass.
 
+    A pass begins with batch number `first`, counted from 0: those before it are left out.
     The last incomplete batch is dropped, unless it is the only one.
     """
 
     def __init__(self, samples: int, batch: int, seed: int) -> None:
-        self._samples, self._batch, self._seed, self.epoch = samples, min(batch, samples), seed, 1
+        self._samples, self._batch, self._seed = samples, min(batch, samples), seed
+        self.epoch, self.first = 1, 0
 
     def __len__(self) -> int:
         return self._samples // self._batch
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         order = generator(self._seed, self.epoch, self._samples).permutation(self._samples).tolist()
-        for start in range(0, len(self) * self._batch, self._batch):
+        for start in range(self.first * self._batch, len(self) * self._batch, self._batch):
             yield [(self.epoch, index) for index in order[start : start + self._batch]]
 
 

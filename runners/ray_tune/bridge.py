@@ -7,13 +7,10 @@ so a `Bridge` pickles to an empty one, and whatever a proposer holds (engines, l
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
-from ray import tune
-from ray.tune import Callback
-from ray.tune.experiment import Trial
-from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from blocks.errors import RunError
@@ -42,10 +39,14 @@ class Bridge:
         self._concurrent = concurrent
         self._open: dict[str, Proposal] = {}
         self._heard: set[str] = set()
+        self._recorded: dict[int, int] = {}  # trial -> its last epoch that was recorded
+        self._lost: list[Proposal] = []  # to be carried out again, on another worker
+        self._retried: set[int] = set()
+        self._broken: Exception | None = None
         self._deadlines: dict[str, Deadline] = {}
-        self._hopeless: str | None = None
         self._refused_at: int | None = None  # how many were open when the proposer had nothing
         self.complete = False  # the proposer has no more
+        self.interrupted = False  # some proposals were cut short
 
     def __reduce__(self) -> tuple[Callable[[], None], tuple[()]]:
         return _nothing, ()
@@ -54,11 +55,14 @@ class Bridge:
         """Ask the proposer; None while every place is taken, so that the sampler hears results before it proposes.
 
         Raises:
-            RunError: a trial has failed as every other one would. (Tune lets errors through here, not from `result`.)
+            NasError: see `check`.
         """
-        if self._hopeless is not None:
-            raise RunError(self._hopeless)
-        if len(self._open) >= self._concurrent or len(self._open) == self._refused_at:
+        self.check()
+        if len(self._open) >= self._concurrent:
+            return None
+        if self._lost:
+            return self._handed(ray_id, self._lost.pop(0))
+        if len(self._open) == self._refused_at:
             return None
         proposal = self._proposer.propose()
         if proposal is None and self._open:
@@ -69,8 +73,20 @@ class Bridge:
             self.complete = True
             return Searcher.FINISHED  # type: ignore[no-any-return]
         self._refused_at = None
+        return self._handed(ray_id, proposal)
+
+    def _handed(self, ray_id: str, proposal: Proposal) -> dict[str, Any]:
         self._open[ray_id] = proposal
         return {"proposal": proposal, **self._job}
+
+    def check(self) -> None:
+        """Let through what ended the sweep; Tune itself swallows what is raised while it hears a result.
+
+        Raises:
+            NasError: the store cannot be written, or a trial has failed as every other one would.
+        """
+        if self._broken is not None:
+            raise self._broken
 
     def started(self, ray_id: str, host: str = "", device: str = "") -> None:
         """Tell the proposer once where a trial runs."""
@@ -84,12 +100,20 @@ class Bridge:
     def result(self, ray_id: str, result: dict[str, Any]) -> str:
         """Record what a worker reports, then decide whether its trial goes on."""
         proposal = self._open.get(ray_id)
-        if proposal is None:
+        if proposal is None or self._broken is not None:
             return TrialScheduler.STOP  # type: ignore[no-any-return]
+        try:
+            return self._heard_of(ray_id, proposal, result)
+        except Exception as error:
+            self._broken = error
+            return TrialScheduler.STOP  # type: ignore[no-any-return]
+
+    def _heard_of(self, ray_id: str, proposal: Proposal, result: Mapping[str, Any]) -> str:
         self.started(ray_id, result.get("host", ""), result.get("device", ""))
         epoch, outcome = result.get("epoch"), result.get("outcome")
         if epoch is not None:
             self._proposer.epoch(proposal.trial, epoch)
+            self._recorded[proposal.trial] = epoch.epoch
             if outcome is None and self._stopper is not None and not self._stopper.goes_on(proposal, epoch):
                 outcome = self._stopper.stopped(proposal, epoch)
             if ray_id in self._deadlines:
@@ -101,9 +125,11 @@ class Bridge:
             outcome = Interrupted()
         if outcome is None:
             return TrialScheduler.CONTINUE  # type: ignore[no-any-return]
-        self.end(ray_id, outcome)
         if isinstance(outcome, Failed) and outcome.hopeless:
-            self._hopeless = outcome.reason
+            self._broken = RunError(outcome.reason)
+            # That no trial can be trained here says nothing of this one: it is in line again on resume.
+            outcome = Interrupted()
+        self.end(ray_id, outcome)
         return TrialScheduler.STOP  # type: ignore[no-any-return]
 
     def end(self, ray_id: str, outcome: Outcome) -> None:
@@ -126,93 +152,40 @@ class Bridge:
         traces = self._work.traces(proposal.trial)
         return Failed(reason=reason, traceback=traces.read_text() if traces.exists() else "")
 
-    def interrupt(self) -> int:
-        """End what is still open as interrupted and return how many that were."""
-        left = list(self._open)
-        for ray_id in left:
+    def lost(self, ray_id: str, text: str, *, machines: bool) -> None:
+        """A worker process died: where it was the machine's fault, another one goes on with its trial, once."""
+        proposal = self._open.get(ray_id)
+        if proposal is None or self._broken is not None:
+            return
+        try:
+            if proposal.trial in self._retried or not machines:
+                self.end(ray_id, Failed(reason=death(text), traceback=text))
+                return
+            del self._open[ray_id]
+            self._deadlines.pop(ray_id, None)
+            self._retried.add(proposal.trial)
+            self._proposer.retried(proposal.trial, death(text))
+            self._lost.append(replace(proposal, done=self._recorded.get(proposal.trial, proposal.done)))
+        except Exception as error:
+            self._broken = error
+
+    def interrupt(self) -> None:
+        """End what is still open as interrupted."""
+        for number, proposal in enumerate(self._lost):
+            self._open[f"lost {number}"] = proposal
+        self._lost.clear()
+        for ray_id in list(self._open):
+            self.interrupted = True
             self.end(ray_id, Interrupted())
-        return len(left)
 
 
 def _nothing() -> None:
     return None
 
 
-class AskProposer(Searcher):  # type: ignore[misc]
-    """Ray's searcher: hands on what the proposer proposes."""
-
-    def __init__(self, bridge: Bridge) -> None:
-        super().__init__()
-        self._bridge = bridge
-
-    def suggest(self, trial_id: str) -> Any:
-        """Return a config, None (not now) or FINISHED."""
-        return self._bridge.suggest(trial_id)
-
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Nothing to do: the scheduler heard it first."""
-
-    def save(self, checkpoint_path: str) -> None:
-        """Nothing to save: the store is the memory."""
-
-    def restore(self, checkpoint_path: str) -> None:
-        """Nothing to restore."""
-
-
-class Spent(tune.Stopper):  # type: ignore[misc]
-    """Ray's stopper: ends everything when the sweep has spent what it may."""
-
-    def __init__(self, bridge: Bridge) -> None:
-        self._bridge = bridge
-
-    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """A single trial is the scheduler's business."""
-        return False
-
-    def stop_all(self) -> bool:
-        """Asked at every turn of Tune's loop."""
-        return self._bridge.over()
-
-
-class Decide(FIFOScheduler):  # type: ignore[misc]
-    """Ray's scheduler: it is the first to hear a result, so recording and early stopping happen here, in this order."""
-
-    def __init__(self, bridge: Bridge) -> None:
-        super().__init__()
-        self._bridge = bridge
-
-    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
-        """Record, then continue or stop."""
-        return self._bridge.result(trial.trial_id, result)
-
-    def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
-        """The last result of a trial comes here instead."""
-        self._bridge.result(trial.trial_id, result)
-
-
-class Watch(Callback):  # type: ignore[misc]
-    """Ray's callback: a started trial, and one whose process died."""
-
-    def __init__(self, bridge: Bridge) -> None:
-        self._bridge = bridge
-
-    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial) -> None:
-        """The worker has been given the trial."""
-        self._bridge.started(trial.trial_id)
-
-    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial) -> None:
-        """The process died, or its GPU is beyond use."""
-        text = _error_text(trial)
-        if (hung := self._bridge.hung(trial.trial_id)) is not None:
-            self._bridge.end(trial.trial_id, hung)
-            return
-        reason = "the worker process died: killed, out of memory, or crashed in native code"
-        if "CUDA error" in text:
-            reason = next(line.strip() for line in text.splitlines() if "CUDA error" in line)
-        self._bridge.end(trial.trial_id, Failed(reason=reason, traceback=text))
-
-
-def _error_text(trial: Trial) -> str:
-    # Tune keeps the error beside the trial before it calls back; `Trial.get_error` would look in remote storage.
-    file = Path(trial.error_file) if trial.error_file else None
-    return file.read_text() if file is not None and file.exists() else ""
+def death(text: str) -> str:
+    """Why a worker died, in one line."""
+    for line in text.splitlines():
+        if "CUDA error" in line:
+            return line.strip()
+    return "the worker process died: killed, out of memory, or crashed in native code"

@@ -6,8 +6,10 @@ import contextlib
 import logging
 import os
 import shutil
+import signal
 import socket
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -68,7 +70,8 @@ class RayRunner:
             import ray
             from ray import tune
 
-            from runners.ray_tune.bridge import AskProposer, Bridge, Decide, Spent, Watch
+            from runners.ray_tune.bridge import Bridge
+            from runners.ray_tune.hooks import AskProposer, Decide, Spent, Watch
             from runners.ray_tune.worker import Worker
 
             job = {"work": self._work, "data": self._data, "recipe": self._recipe}
@@ -90,7 +93,7 @@ class RayRunner:
                     storage_path=str(self._work.folder / "ray" if self._address else scratch),
                     verbose=0,
                     stop=Spent(bridge),
-                    callbacks=[Watch(bridge)],
+                    callbacks=[Watch(bridge, own=self._address is None)],
                     failure_config=tune.FailureConfig(max_failures=0),
                     checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
                 ),
@@ -98,9 +101,9 @@ class RayRunner:
             try:
                 tuner.fit()
             finally:
-                left = bridge.interrupt()
+                bridge.interrupt()
         # A person who interrupts between two trials has interrupted, too.
-        return bridge.over() or (bridge.complete and left == 0)
+        return bridge.over() or (bridge.complete and not bridge.interrupted)
 
 
 def places(work: Work, resources: dict[str, float]) -> int:
@@ -163,6 +166,7 @@ def _cluster(address: str | None, scratch: Path) -> Iterator[None]:
         return
     if address is not None:
         _check(address)
+    handler = signal.getsignal(signal.SIGTERM)
     try:
         if address is None:
             ray.init(
@@ -176,6 +180,9 @@ def _cluster(address: str | None, scratch: Path) -> Iterator[None]:
             ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
     except (ConnectionError, RuntimeError) as error:
         raise _unreachable(address or "local", str(error)) from error
+    if threading.current_thread() is threading.main_thread():
+        # Ray has taken it over and would leave at once, with nothing recorded.
+        signal.signal(signal.SIGTERM, handler)
     try:
         yield
     finally:

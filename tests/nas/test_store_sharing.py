@@ -74,6 +74,51 @@ def test_two_drivers_share_a_store(store: Store, add: Make) -> None:
         assert plain.execute("SELECT count(*) FROM architecture").fetchone() == (3,)
 
 
+SPACE = """
+data: {shapes: {size: [32, 32], train: 8, val: 4}}
+architecture:
+  backbone: {timm: {model: {choice: [test_resnet, test_efficientnet]}}}
+  align: {bilinear: {channels: {int: [8, 64]}}}
+training: {epochs: 3, batch: 8}
+search: {sampler: random, trials: 8, early_stopping: none}
+"""
+
+
+@pytest.mark.slow
+def test_two_sweeps_and_a_reader_share_a_file(tmp_path: Path) -> None:
+    """With Optuna's tables being written beside ours by both."""
+    (tmp_path / "space.yaml").write_text(SPACE)
+    store = tmp_path / "nas.db"
+    sweeps = []
+    for seed, name in enumerate(("a", "b")):
+        words = ["sweep", "space.yaml", "--study", name, "--set", f"search.seed={seed}", "--runner", "local", "--plain"]
+        command = [sys.executable, "-m", "nas", *words, "--store", str(store)]
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        sweeps.append(subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True))
+    looks = 0
+    while any(process.poll() is None for process in sweeps):
+        if store.exists() and store.stat().st_size:
+            try:
+                with Store.open(str(store), create=False) as reader:
+                    for study in reader.studies():
+                        looks += len(reader.trials(reader.find_study(study["name"])["id"]))
+            except StoreError as error:
+                # Looked at before the tables were made.
+                assert looks == 0 and "results in it" in str(error), error
+    for process in sweeps:
+        _, said = process.communicate()
+        assert process.returncode == 0, said
+        assert "locked" not in said
+        assert "not written any more" not in said
+    assert looks > 0
+    with Store.open(str(store), create=False) as whole:
+        assert [(row["trials"], row["finished"]) for row in whole.studies()] == [(8, 8), (8, 8)]
+        for name in ("a", "b"):
+            trials = whole.trials(whole.find_study(name)["id"])
+            assert [len(whole.epochs(row["id"])) for row in trials] == [3] * 8
+            assert len(optuna.load_study(study_name=name, storage=whole.url).trials) == 8
+
+
 def test_two_drivers_make_the_tables_at_once(tmp_path: Path) -> None:
     code = "import sys; from nas.store import Store; Store.open(sys.argv[1]).close()"
     file = str(tmp_path / "nas.db")

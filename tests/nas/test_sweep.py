@@ -20,6 +20,7 @@ from PIL import Image
 
 from blocks.errors import RunError, SpaceError, StoreError
 from nas import Space, Study, sweep
+from nas.propose import Progress
 
 TEXT = """
 name: small
@@ -78,11 +79,47 @@ def test_a_study_that_exists_is_not_overwritten(run):
 
 
 @pytest.mark.slow
-def test_more_trials_on_resume_and_no_other_change(run):
+def test_more_trials_on_resume(run):
     assert run(SPACE, "search.trials=2").counts() == {"finished": 2}
     assert run(SPACE, "search.trials=4", "resources.loaders=1", resume=True).counts() == {"finished": 4}
-    with pytest.raises(SpaceError, match="begun with"):
+
+
+@pytest.mark.slow
+def test_what_is_in_the_edited_space_counts_and_the_rest_stays(run):
+    first = run().trials().set_index("number")
+    said = []
+    progress = Progress(3, say=said.append)
+    # `context` has one choice less; `channels`, which was fixed, is asked.
+    edited = SPACE.replace("choice: [none, psa]", "choice: [none]").replace(
+        "channels: 16", "channels: {choice: [8, 16]}"
+    )
+    study = run(edited, "search.trials=3", resume=True, progress=progress)
+    assert said[0] == "the space was edited: 2 of 4 recorded trials are in it, the others do not count"
+    rows = study.trials().set_index("number")
+    assert list(rows["outside"]) == [context != "none" for context in first["context"]] + [False]
+    assert (rows.loc[range(4), "ended"] == first["ended"]).all(), "a recorded result was trained again"
+    assert set(rows["state"]) == {"finished"}
+    assert set(study.front()["context"]) == {"none"}
+    # Resumed once more, nothing is left to do; edited back, everything counts again.
+    assert len(run(edited, "search.trials=3", resume=True).trials()) == 5
+    wide = SPACE.replace("channels: 16", "channels: {choice: [8, 16]}")
+    assert not run(wide, "search.trials=5", resume=True).trials()["outside"].any()
+
+
+@pytest.mark.slow
+def test_a_budget_that_was_lowered_leaves_results_outside(run):
+    macs = run().trials()["macs"]
+    rows = run(SPACE, f"budget.macs={macs.median()}", "search.trials=2", resume=True).trials()
+    assert list(rows["outside"]) == list(macs > macs.median())
+    assert len(rows) == 4
+
+
+def test_a_space_with_nothing_in_common_is_no_edit(run):
+    run(SPACE, "search.trials=1")
+    with pytest.raises(SpaceError, match="none of its 1 trials"):
         run(SPACE, "training.learning_rate=0.5", resume=True)
+    with pytest.raises(SpaceError, match="objectives"):
+        run(SPACE, "objectives={miou: max, params: min}", resume=True)
 
 
 def test_resuming_what_does_not_exist_is_an_error(run):

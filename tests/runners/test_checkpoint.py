@@ -5,6 +5,7 @@ import random
 import pytest
 import torch
 
+from blocks.errors import RunError
 from runners import checkpoint
 
 CPU = torch.device("cpu")
@@ -39,9 +40,10 @@ def test_a_crash_while_writing_leaves_the_old_one(tmp_path, monkeypatch):
         raise OSError("no space left on device")
 
     monkeypatch.setattr("pathlib.Path.replace", full)
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(RunError, match=r"a disk that takes it.*no space.*--resume"):
         checkpoint.save(path, {"epoch": 2}, identity="mine")
     assert load(path)["epoch"] == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["checkpoint.pt"]
 
 
 def test_none_is_no_news(tmp_path, caplog):

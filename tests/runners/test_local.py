@@ -114,7 +114,7 @@ def test_what_no_trial_could_survive_ends_the_search(proposal, work):
     proposer = Recorder([proposal(0, precision="float16"), proposal(1)])
     with pytest.raises(RunError, match="CUDA device for float16"):
         LocalRunner(work, DATA).run(proposer)
-    assert isinstance(proposer.outcomes[0], Failed)
+    assert proposer.outcomes[0] == Interrupted()
     assert 1 not in proposer.begun
 
 

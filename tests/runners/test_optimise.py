@@ -125,3 +125,15 @@ def test_bfloat16_is_taken_under_autocast_and_weights_stay_float32(supervised, b
 def test_float16_is_refused_where_the_loss_cannot_be_scaled(supervised):
     with pytest.raises(RunError, match=r"a CUDA device for float16.*Use bfloat16"):
         Fit(supervised, Training(precision="float16"), CPU)
+
+
+def test_a_batch_in_parts_makes_the_same_step(supervised, batch):
+    """Apart from batch norms, which are held still here."""
+    other = copy.deepcopy(supervised)
+    losses = []
+    for each, parts in ((supervised, 1), (other, 2)):
+        fit = Fit(each.eval(), Training(optimizer="sgd"), CPU)
+        losses.append(fit.step(*batch, step=5, steps=10, parts=parts).item())
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    for (name, a), b in zip(supervised.named_parameters(), other.parameters(), strict=True):
+        assert torch.allclose(a, b, atol=1e-6), name

@@ -5,10 +5,13 @@ from __future__ import annotations
 import pickle
 
 import pytest
+from ray.exceptions import ActorDiedError
 from ray.tune.search import Searcher
 
-from runners.protocol import Failed, Finished, Interrupted, Rejected
+from blocks.errors import StoreError
+from runners.protocol import Epoch, Failed, Finished, Interrupted, Rejected
 from runners.ray_tune.bridge import Bridge
+from runners.ray_tune.hooks import is_machines
 
 
 class Counting:
@@ -16,6 +19,7 @@ class Counting:
 
     def __init__(self, proposal):
         self.proposal, self.proposed, self.asked, self.ended_as = proposal, 0, 0, []
+        self.retries, self.full = [], False
         self.spent = False
 
     def propose(self):
@@ -33,7 +37,12 @@ class Counting:
 
     def epoch(self, trial, epoch): ...
 
+    def retried(self, trial, reason):
+        self.retries.append((trial, reason))
+
     def ended(self, trial, outcome):
+        if self.full:
+            raise StoreError("the disk is full")
         self.ended_as.append(outcome)
 
 
@@ -93,10 +102,75 @@ def test_each_proposal_ends_exactly_once(bridge):
     bridge.suggest("b")
     for _ in range(2):  # as a last result, and as a completed trial
         bridge.result("a", {"outcome": Failed(reason="out of memory")})
-    assert bridge.interrupt() == 1
-    assert bridge.interrupt() == 0
+    for _ in range(2):
+        bridge.interrupt()
+    assert bridge.interrupted
     assert [type(outcome) for outcome in proposer.ended_as] == [Failed, Interrupted]
 
 
 def test_it_never_travels(bridge):
     assert pickle.loads(pickle.dumps(bridge[0])) is None
+
+
+@pytest.fixture
+def epoch():
+    facts = {"loss": 1.0, "miou": 0.1, "pixel_accuracy": 0.5, "learning_rate": 0.1, "seconds": 1.0}
+    return Epoch(epoch=1, class_iou=(), train_memory_bytes=1, **facts)
+
+
+def test_a_lost_worker_is_replaced_once(bridge, epoch):
+    bridge, proposer = bridge
+    bridge.suggest("a")
+    bridge.suggest("b")
+    bridge.result("a", {"epoch": epoch})
+    bridge.lost("a", "The actor died unexpectedly", machines=True)
+    assert [trial for trial, _ in proposer.retries] == [0]
+    again = bridge.suggest("c")["proposal"]
+    assert (again.trial, again.done) == (0, 1)
+    assert proposer.asked == 2
+    bridge.lost("c", "The actor died unexpectedly", machines=True)
+    assert [type(outcome) for outcome in proposer.ended_as] == [Failed]
+
+
+def test_what_is_not_the_machines_fault_is_not_tried_again(bridge):
+    bridge, proposer = bridge
+    bridge.suggest("a")
+    bridge.lost("a", "RuntimeError: CUDA error: device-side assert triggered", machines=False)
+    assert proposer.retries == []
+    assert proposer.ended_as[0].reason == "RuntimeError: CUDA error: device-side assert triggered"
+
+
+def test_a_lost_trial_that_nobody_took_up_is_interrupted(bridge):
+    bridge, proposer = bridge
+    bridge.suggest("a")
+    bridge.lost("a", "The actor died unexpectedly", machines=True)
+    bridge.interrupt()
+    assert proposer.ended_as == [Interrupted()]
+
+
+@pytest.mark.parametrize(
+    ("error", "text", "machines"),
+    [
+        (ActorDiedError(), "The actor died unexpectedly before finishing this task.", True),
+        (None, "Task was killed due to the node running low on memory.", True),
+        (None, "RuntimeError: CUDA error: uncorrectable ECC error encountered", True),
+        (None, "RuntimeError: CUDA error: device-side assert triggered", False),
+        (None, "TypeError: step() takes 1 positional argument", False),
+        (None, "", False),
+    ],
+)
+def test_whose_fault_it_was(error, text, machines):
+    assert is_machines(error, text) is machines
+
+
+def test_a_store_that_cannot_be_written_ends_the_sweep(bridge):
+    """Tune swallows what is raised while it hears a result."""
+    bridge, proposer = bridge
+    bridge.suggest("a")
+    bridge.suggest("b")
+    proposer.full = True
+    bridge.result("a", {"outcome": Finished()})
+    with pytest.raises(StoreError, match="full"):
+        bridge.check()
+    with pytest.raises(StoreError, match="full"):
+        bridge.suggest("c")

@@ -13,11 +13,13 @@ from torch import nn
 from blocks.architecture import Component
 from blocks.catalogue import component
 from blocks.errors import DataError, RunError
-from runners import recipe
+from blocks.network import Supervised
 from runners.data import dataset
 from runners.failure import Diverged, failure
+from runners.optimise import Fit
 from runners.protocol import Finished, Rejected
 from runners.recipe import train
+from runners.trial import Trial
 
 CPU = torch.device("cpu")
 
@@ -62,6 +64,86 @@ def test_training_continued_from_a_checkpoint_is_training_in_one_go(proposal, ca
     assert same(weights(work, 0), weights(work, 1))
 
 
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_an_epoch_goes_on_where_it_was_saved(proposal, carry_out, work, monkeypatch, ema):
+    """To the last bit, and without repeating a step; five of them make an epoch here."""
+    options = {"epochs": 2, "ema": ema, "drop_path": 0.3}
+    whole, _ = carry_out(proposal(0, **options), work)
+    real, steps = Fit.step, []
+
+    def killed(self, *args, step, **more):
+        if step == 8 and step not in steps:
+            steps.append(step)
+            raise KeyboardInterrupt
+        steps.append(step)
+        return real(self, *args, step=step, **more)
+
+    often = dataclasses.replace(work, checkpoint_minutes=1e-9)
+    monkeypatch.setattr(Fit, "step", killed)
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(proposal(1, **options), often)
+    torch.manual_seed(99)
+    rest, outcome = carry_out(proposal(1, done=1, **options), often)
+    assert outcome == Finished()
+    assert steps == [0, 1, 2, 3, 4, 5, 6, 7, 8, 8, 9]
+    assert (rest[0].loss, rest[0].class_iou) == (whole[1].loss, whole[1].class_iou)
+    assert same(weights(work, 0), weights(work, 1))
+
+
+def test_between_epochs_alone_where_it_was_asked_for(proposal, carry_out, work, monkeypatch):
+    saved = []
+    real = Trial.save
+    monkeypatch.setattr(Trial, "save", lambda self, known, at=None: (saved.append(at), real(self, known, at)))
+    carry_out(proposal(), dataclasses.replace(work, checkpoint_minutes=0))
+    assert saved == [None, None]
+
+
+class Small:
+    """A device that holds so many images; keeps the sizes of the batches that went through."""
+
+    def __init__(self, monkeypatch, most):
+        self.seen, real = [], Supervised.forward
+
+        def forward(supervised, images, labels):
+            self.seen.append(len(images))
+            if len(images) > most:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+            return real(supervised, images, labels)
+
+        monkeypatch.setattr(Supervised, "forward", forward)
+
+
+def test_a_batch_too_large_is_taken_in_parts_and_recorded_so(proposal, carry_out, work, monkeypatch):
+    device = Small(monkeypatch, most=2)
+    epochs, outcome = carry_out(proposal(batch=8), work)
+    assert outcome == Finished()
+    assert device.seen == [8, 4] + [2] * 16  # two batches of eight an epoch
+    assert [epoch.accumulation for epoch in epochs] == [4, 4]
+    assert "out of memory: each batch is taken in 4 parts" in epochs[0].log
+
+
+def test_a_trial_that_goes_on_knows_what_did_not_fit(proposal, carry_out, work, monkeypatch):
+    carry_out(proposal(batch=8), work, until=1)
+    device = Small(monkeypatch, most=4)
+    epochs, _ = carry_out(proposal(batch=8, epochs=2, done=1), work)
+    assert [(e.epoch, e.accumulation) for e in epochs] == [(2, 2)]
+    carry_out(proposal(1, batch=8), work, until=1)
+    device.seen.clear()
+    carry_out(proposal(1, batch=8, done=1), work)
+    assert device.seen == [4] * 4
+
+
+def test_want_of_memory_ends_a_trial_in_the_end(proposal, carry_out, work, monkeypatch):
+    device = Small(monkeypatch, most=0)
+    with pytest.raises(torch.OutOfMemoryError):
+        carry_out(proposal(batch=16), work)
+    assert device.seen == [16, 8, 4]
+    device.seen.clear()
+    with pytest.raises(torch.OutOfMemoryError):
+        carry_out(proposal(batch=4), work)
+    assert device.seen == [4, 2]  # a batch norm cannot train on one image
+
+
 def test_what_a_loss_remembers_survives_too(proposal, carry_out, work, numbers):
     memory = component("auxiliary", "contrast", {"channels": 8, "max_views": 2, "memory_size": 7})
     options = {"epochs": 3, "auxiliary": (memory,)}
@@ -77,7 +159,7 @@ def test_what_a_loss_remembers_survives_too(proposal, carry_out, work, numbers):
 def test_epochs_that_nobody_heard_of_are_told_without_training(proposal, carry_out, work, numbers, monkeypatch):
     """The worker had written its checkpoint, and the driver died before it recorded the epoch."""
     whole, _ = carry_out(proposal(), work)
-    monkeypatch.setattr(recipe._Trial, "epoch", None)
+    monkeypatch.setattr(Trial, "epoch", None)
     again, outcome = carry_out(proposal(done=1), work)
     assert again == whole[1:]
     assert outcome == Finished()
@@ -207,7 +289,7 @@ def test_a_failure_carries_what_was_logged_before_it(proposal, carry_out, work, 
         warnings.warn("it creaks", stacklevel=1)
         raise TypeError("broken")
 
-    monkeypatch.setattr(recipe._Trial, "_train_epoch", broken)
+    monkeypatch.setattr(Trial, "_train_epoch", broken)
     with pytest.raises(TypeError) as error:
         carry_out(proposal(), work)
     outcome = failure(error.value)
@@ -218,13 +300,13 @@ def test_a_failure_carries_what_was_logged_before_it(proposal, carry_out, work, 
 
 
 def test_warnings_of_an_epoch_are_in_its_log(proposal, carry_out, work, monkeypatch):
-    real = recipe._Trial._train_epoch
+    real = Trial._train_epoch
 
-    def warning(self, number):
-        warnings.warn(f"in epoch {number}", stacklevel=1)
-        return real(self, number)
+    def warning(self, known):
+        warnings.warn(f"in epoch {len(known) + 1}", stacklevel=1)
+        return real(self, known)
 
-    monkeypatch.setattr(recipe._Trial, "_train_epoch", warning)
+    monkeypatch.setattr(Trial, "_train_epoch", warning)
     epochs, _ = carry_out(proposal(), work)
     assert [f"in epoch {e.epoch}" in e.log for e in epochs] == [True, True]
     assert "in epoch 1" not in epochs[1].log
@@ -271,7 +353,7 @@ def test_class_weights_come_from_the_training_labels(proposal, carry_out, work):
     plain, _ = carry_out(proposal(epochs=1), work)
     weighted, _ = carry_out(p, work)
     assert weighted[0].loss != plain[0].loss
-    trial = recipe._Trial(p, work, dataset(p.protocol.data, {}), CPU)
+    trial = Trial(p, work, dataset(p.protocol.data, {}), CPU)
     labels = np.stack([dataset(p.protocol.data, {}).split("train")[i][1].numpy() for i in range(20)])
     shares = np.bincount(labels.ravel(), minlength=6) / labels.size
     criterion = trial._fit.supervised.main[0]
