@@ -7,6 +7,7 @@ import traceback
 import torch
 
 from blocks.errors import DataError, NasError, RunError, law
+from runners.deadline import TimedOut
 from runners.protocol import Failed
 
 
@@ -40,7 +41,7 @@ def _reason(error: BaseException) -> str:
         return f"diverged at step {error.step} (epoch {error.epoch})"
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error):
         return "out of memory"
-    if isinstance(error, NasError):
+    if isinstance(error, NasError | TimedOut):
         return str(error)
     first = next(iter(str(error).splitlines()), "")
     return f"crash: {type(error).__name__}: {first}"[:500]

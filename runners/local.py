@@ -10,6 +10,7 @@ import torch
 
 from blocks.architecture import Component
 from runners.data import DataSet, dataset
+from runners.deadline import Deadline, interrupting
 from runners.device import describe, device, release, threads
 from runners.failure import failure
 from runners.protocol import Failed, Interrupted, Outcome, Proposal, Proposer, Recipe, Stopper, Work
@@ -46,11 +47,11 @@ class LocalRunner:
         with threads(self._work.cpu):
             while (proposal := proposer.propose()) is not None:
                 if not self._carry_out(proposal, proposer, data, where):
-                    return False
+                    return proposer.over()
         return True
 
     def _carry_out(self, proposal: Proposal, proposer: Proposer, data: DataSet, where: torch.device) -> bool:
-        """Train one proposal and tell how it ended; return False when a person interrupted."""
+        """Train one proposal and tell how it ended; return False when it was interrupted."""
         hopeless: Exception | None = None
         try:
             proposer.started(proposal.trial, host=socket.gethostname(), device=describe(where))
@@ -70,18 +71,23 @@ class LocalRunner:
         return not isinstance(outcome, Interrupted)
 
     def _train(self, proposal: Proposal, proposer: Proposer, data: DataSet, where: torch.device) -> Outcome:
+        deadline = Deadline(self._work)
         with closing(self._recipe(proposal, self._work, data, where)) as epochs:
             while True:
                 try:
-                    epoch = next(epochs)
+                    with interrupting(deadline):
+                        epoch = next(epochs)
                 except StopIteration as end:
                     outcome: Outcome = end.value
                     return outcome
                 except Exception as error:
                     raise _TrialError(error) from error
+                deadline.heard()
                 proposer.epoch(proposal.trial, epoch)
                 if self._stopper and not self._stopper.goes_on(proposal, epoch):
                     return self._stopper.stopped(proposal, epoch)
+                if epoch.epoch < proposal.epochs and proposer.over():
+                    return Interrupted()
 
 
 class _TrialError(Exception):

@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Protocol as Interface
+
 from runners.halving import ParetoHalving
-from runners.protocol import Epoch, Outcome, Proposal, Resuming, Stopped
+from runners.protocol import Epoch, Outcome, Proposal, Proposer, Stopped
+
+
+class Resuming(Proposer, Interface):
+    """A proposer that can hand a trial out again, to be continued after the epochs it has."""
+
+    def left_over(self) -> Proposal | None:
+        """The next trial that an earlier run left in training, or None when there is no other."""
+
+    def again(self, trial: int) -> Proposal | None:
+        """This paused trial, or None when there will be no more."""
 
 
 class Promotion:
@@ -25,8 +37,11 @@ class Promotion:
     def propose(self) -> Proposal | None:
         """Return a promoted trial, else a new one, or None when there is neither (yet, while others are in training).
 
-        One that an earlier run left at a rung is judged there first.
+        One that an earlier run left at a rung is judged there first. Where a limit ends the sweep, who waits goes on
+        waiting: a resumed sweep may have more to spend.
         """
+        if self.over():
+            return None
         while (proposal := self._next()) is not None:
             outcome = self._stopper.comes_back(proposal)
             if outcome is None:
@@ -36,6 +51,10 @@ class Promotion:
         if not self._open:
             self._give_up(self._stopper.rest())
         return None
+
+    def over(self) -> bool:
+        """As the inner one."""
+        return self._inner.over()
 
     def started(self, trial: int, *, host: str, device: str) -> None:
         """As the inner one."""

@@ -155,6 +155,7 @@ class Epoch:
         train_memory_bytes: high-water mark of this training: of the CUDA device, else of the process.
         latency_ms: median time of a forward pass, where an objective or a limit asks for it.
         peak_memory_bytes: of that forward pass.
+        accumulation: parts that each batch was taken in, for want of memory. [count]
         log: what the worker logged and warned since the last report.
     """
 
@@ -168,6 +169,7 @@ class Epoch:
     train_memory_bytes: int
     latency_ms: float | None = None
     peak_memory_bytes: int | None = None
+    accumulation: int = 1
     log: str = ""
 
 
@@ -239,13 +241,10 @@ class Halving:
         grace: epochs that every trial gets. [count]
         eta: the best 1/eta of a rung goes on; the rungs lie at grace, grace x eta, grace x eta x eta, ... epochs.
         minimum: trials that a rung has seen before anyone is stopped there. [count]
-        spread: who goes first among trials that do not dominate each other: those with the most room around them
-            (`crowding`), or those that together cover the front most evenly (`epsilon_net`).
-        brackets: trials are dealt out over so many ladders of rungs; each next one has eta times the grace, and fewer
-            trials. Against rankings that turn over late; more than the ladder has rungs train some to the end. [count]
-        promote: a stopped trial goes on later, from its checkpoint, when its rung has filled and it is now among the
-            best 1/eta; until then it is `paused`. On recorded curves the front gets as good after fewer epochs; the
-            checkpoints of those that wait need the disk.
+        spread: who of a front goes first: the loneliest (`crowding`) or an even cover of it (`epsilon_net`).
+        brackets: trials are dealt out over so many ladders of rungs; each next one has eta times the grace. [count]
+        promote: a stopped trial is `paused`, and goes on from its checkpoint when its rung has filled and it is now
+            among the best 1/eta. On recorded curves the front is as good after fewer epochs.
     """
 
     grace: Annotated[int, Range(1, 10_000)] = 1
@@ -271,6 +270,8 @@ class Work:
         objectives: name -> `max` or `min`: what early stopping compares.
         concurrent: most trials at once, or None for as many as fit. [count]
         cache_bytes: decoded images that a worker may keep in memory. [bytes]
+        trial_seconds: most that one trial trains in one run; longer, and it has failed. None is no limit. [s]
+        stalled_seconds: without an epoch after which a trial hangs and has failed. None waits for ever. [s]
     """
 
     place: Mapping[str, str]
@@ -283,6 +284,12 @@ class Work:
     objectives: Mapping[str, str] = field(default_factory=lambda: {"miou": "max", "macs": "min"})
     concurrent: int | None = None
     cache_bytes: int = 2 << 30
+    trial_seconds: float | None = None
+    stalled_seconds: float | None = None
+
+    def traces(self, trial: int) -> Path:
+        """Where a trial that hung says in which line of code it did."""
+        return self.folder / f"{trial:06d}" / "hang.txt"
 
     @property
     def saves(self) -> bool:
@@ -308,6 +315,9 @@ class Proposer(Interface):
     def propose(self) -> Proposal | None:
         """The next network to train, or None when there will be no more."""
 
+    def over(self) -> bool:
+        """True when the sweep has spent what it may: what is in training is interrupted."""
+
     def started(self, trial: int, *, host: str, device: str) -> None:
         """A worker has begun with it."""
 
@@ -318,21 +328,11 @@ class Proposer(Interface):
         """Called exactly once for each proposal, and once more when a paused trial ends without going on."""
 
 
-class Resuming(Proposer, Interface):
-    """A proposer that can hand a trial out again, to be continued after the epochs it has."""
-
-    def left_over(self) -> Proposal | None:
-        """The next trial that an earlier run left in training, or None when there is no other."""
-
-    def again(self, trial: int) -> Proposal | None:
-        """This paused trial, or None when there will be no more."""
-
-
 class Runner(Interface):
-    """Carries proposals out until the proposer has no more, or a person interrupts."""
+    """Carries proposals out until the proposer has no more or is over, or a person interrupts."""
 
     def run(self, proposer: Proposer) -> bool:
-        """Return True when it ran to the end, False when it was interrupted; every proposal has ended either way."""
+        """Return True when it ran to the end, False when a person interrupted; every proposal has ended either way."""
 
 
 class Stopper(Interface):

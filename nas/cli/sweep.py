@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -22,6 +23,12 @@ def sweep(
         list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Change one value of the file; repeatable.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a study that exists.")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Train again what other studies of the store have trained already.")
+    ] = False,
+    hours: Annotated[
+        float | None, typer.Option(help="End after so many hours, ready for --resume: search.hours.", min=1e-4)
+    ] = None,
     runner: Annotated[
         Literal["ray", "local"], typer.Option(help="Ray, or one trial after another in this process.")
     ] = "ray",
@@ -42,7 +49,7 @@ def sweep(
     from nas.space import Space
     from nas.study import sweep as run
 
-    read = Space.load(space, sets or [])
+    read = Space.load(space, [*(sets or []), *([] if hours is None else [f"search.hours={hours}"])])
     if dry_run:
         _rehearse(read)
         return
@@ -54,6 +61,7 @@ def sweep(
             store=store,
             runner=runner,
             resume=resume,
+            fresh=fresh,
             address=address,
             folder=folder,
             progress=progress,
@@ -61,16 +69,29 @@ def sweep(
     with done:
         finished = len(done.front())
         counts = ", ".join(f"{count} {state}" for state, count in done.counts().items())
+        repeated = _repeated(done.origins())
     if finished:
         page = folder / done.name / "front.html"
         page.parent.mkdir(parents=True, exist_ok=True)
         front(done.name, store=done.url, html=page)
     typer.echo(f"{counts or 'no trials'}. Results: {done} (nas trials {done.name}, nas front {done.name})")
+    for line in (done.ending, repeated):
+        if line:
+            typer.echo(f"{line[0].upper()}{line[1:]}.")
     if done.interrupted:
         typer.echo(f"Interrupted. Go on with the same command and --resume (study {done.name}).", err=True)
         raise typer.Exit(130)
     if not finished:
         raise typer.Exit(1)
+
+
+def _repeated(origins: Mapping[str, int]) -> str:
+    """What became of known networks that the sampler proposed."""
+    if not origins["repeats"]:
+        return ""
+    instead = [f"{origins[name]} {name}" for name in ("neighbour", "random") if name in origins]
+    others = f"; after ten in a row others took their place ({', '.join(instead)})" if instead else ""
+    return f"the sampler proposed {origins['repeats']} known networks, which were not trained again{others}"
 
 
 def _rehearse(space: Space) -> None:

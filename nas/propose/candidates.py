@@ -2,34 +2,51 @@
 
 from __future__ import annotations
 
+import itertools
 import random
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import optuna
 
 from blocks.catalogue import versions
 from blocks.errors import SpaceError
+from blocks.options import Value
 from nas.propose.samplers import ask, parameters
-from nas.space import Candidate, Forbidden, Space
+from nas.space import Candidate, Forbidden, Question, Space
+from nas.space.questions import drawn, same
 from runners.data import DataInfo
 from runners.protocol import Protocol, identity
 
+Origin = Literal["sampler", "grid", "neighbour", "random"]
+
 _PATIENCE = 10  # known networks in a row before an unseen one is looked for without the sampler
-_TRIES = 300  # random candidates that are looked at for that
+_TRIES = 300  # neighbours, and then random candidates, that are looked at for that
+_OTHERS = 16  # other answers to one question that are looked at
 _SEARCHED = 100_000  # spaces up to this size are searched through after that
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A candidate, the Optuna trial that it came from, and the key of its result."""
+    """A candidate, the Optuna trial that carries it, and the key of its result.
+
+    Args:
+        trial: in Optuna's study.
+        candidate: what the space makes of its answers.
+        protocol: how it is trained and judged.
+        key: of its result.
+        origin: who chose it.
+        repeats: known networks that the sampler proposed just before it. [count]
+    """
 
     trial: optuna.Trial
     candidate: Candidate
     protocol: Protocol
     key: str
+    origin: Origin = "sampler"
+    repeats: int = 0
 
 
 class Candidates:
@@ -49,7 +66,8 @@ class Candidates:
         self._data_fingerprint = data_fingerprint
         # The grid is enumerated here and Optuna is handed every answer; nothing is left to sample.
         self._grid = space.enumerate() if space.search.sampler.name == "grid" else None
-        self._known_in_a_row = 0
+        self._questions = {question.path: question for question in space.questions()}
+        self._last: Candidate | None = None  # what the sampler proposed last
         self.total = _total(space)  # different trainings in the space, where that is known
 
     def next(self, seen: Collection[str], known: Callable[[Asked], None]) -> Asked | None:
@@ -59,49 +77,80 @@ class Candidates:
             seen: keys that this study has.
             known: called with each candidate that it has already, so that the sampler can be told.
         """
-        while True:
-            asked = self._one(seen)
-            if asked is None or asked.key not in seen:
-                self._known_in_a_row = 0
-                return asked
-            self._known_in_a_row += 1
+        repeats = 0
+        while (asked := self._one(seen, repeats)) is not None and asked.key in seen:
+            repeats += 1
             known(asked)
+        return None if asked is None else replace(asked, repeats=repeats)
 
-    def fixed(self, answers: Mapping[str, Any]) -> Asked:
+    def fixed(self, answers: Mapping[str, Any], origin: Origin = "sampler") -> Asked:
         """The candidate with these answers, as an Optuna trial like any other."""
         self._study.enqueue_trial(parameters(answers))
-        trial = self._study.ask()
-        return self._keyed(trial, self._space.choose(partial(ask, trial)))
+        return replace(self._asked(), origin=origin)
 
-    def _one(self, seen: Collection[str]) -> Asked | None:
+    def exhausted(self, known: int) -> str:
+        """Say why there is no other candidate."""
+        if self.total is not None and (self._grid is not None or self.total <= _SEARCHED):
+            return f"the space is exhausted: all {known} networks in it are known"
+        return f"no network was found in {2 * _TRIES} tries that is not among the {known} known"
+
+    def _one(self, seen: Collection[str], repeats: int) -> Asked | None:
         if self._grid is not None:
             following = next(self._grid, None)
-        elif self._known_in_a_row >= _PATIENCE:
-            following = self._unseen(seen)
-        else:
-            return self._sampled(seen)
-        return None if following is None else self.fixed(following.answers)
+            return None if following is None else self.fixed(following.answers, "grid")
+        if repeats < _PATIENCE:
+            for _ in range(_PATIENCE):
+                try:
+                    return self._asked()
+                except Forbidden:
+                    continue
+        return self._unseen(seen)
 
-    def _sampled(self, seen: Collection[str]) -> Asked | None:
-        for _ in range(_PATIENCE):
-            trial = self._study.ask()
-            try:
-                return self._keyed(trial, self._space.choose(partial(ask, trial)))
-            except Forbidden:
-                self._study.tell(trial, state=optuna.trial.TrialState.FAIL)
-        unseen = self._unseen(seen)
-        return None if unseen is None else self.fixed(unseen.answers)
+    def _asked(self) -> Asked:
+        """What the sampler proposes, or what was enqueued; a trial that comes to nothing is closed."""
+        trial = self._study.ask()
+        try:
+            asked = self._keyed(trial, self._space.choose(partial(ask, trial)))
+        except BaseException:
+            self._study.tell(trial, state=optuna.trial.TrialState.FAIL)
+            raise
+        self._last = asked.candidate
+        return asked
 
-    def _unseen(self, seen: Collection[str]) -> Candidate | None:
-        """A random candidate that is new to the study; a small space is searched to its end."""
+    def _unseen(self, seen: Collection[str]) -> Asked | None:
+        """A candidate that is new to the study: a neighbour of what the sampler likes, a random one, or just any."""
         rng = random.Random(self._space.search.seed + len(seen))
-        for _ in range(_TRIES):
-            candidate = self._space.sample(rng)
-            if self._key(candidate) not in seen:
-                return candidate
-        if self.total is None or self.total > _SEARCHED:
-            return None
-        return next((c for c in self._space.enumerate() if self._key(c) not in seen), None)
+        chosen = (self._space.sample(rng) for _ in range(_TRIES))
+        ways: list[tuple[Origin, Iterator[Candidate]]] = [
+            ("neighbour", itertools.islice(self._neighbours(rng), _TRIES)),
+            ("random", chosen),
+        ]
+        if self.total is not None and self.total <= _SEARCHED:
+            ways.append(("random", self._space.enumerate()))
+        for origin, candidates in ways:
+            found = next((c for c in candidates if self._key(c) not in seen), None)
+            if found is not None:
+                return self.fixed(found.answers, origin)
+        return None
+
+    def _neighbours(self, rng: random.Random) -> Iterator[Candidate]:
+        """Networks that differ from the sampler's last one in a single answer and what depends on it."""
+        if self._last is None:
+            return
+        answers = self._last.answers
+        changes = [(path, value) for path in answers for value in _others(self._questions[path], answers[path], rng)]
+        rng.shuffle(changes)
+        for path, value in changes:
+            changed = {**answers, path: value}
+
+            def answer(question: Question, changed: Mapping[str, Any] = changed) -> Any:
+                # What only exists through the change is drawn.
+                return changed[question.path] if question.path in changed else drawn(question.domain, rng)
+
+            try:
+                yield self._space.choose(answer)
+            except Forbidden:
+                continue
 
     def _keyed(self, trial: optuna.Trial, candidate: Candidate) -> Asked:
         return Asked(trial, candidate, self._protocol(candidate), self._key(candidate))
@@ -128,6 +177,15 @@ def protocol_of(space: Space, candidate: Candidate, data: DataInfo, data_fingerp
         coarse=candidate.coarse,
         auxiliary=candidate.auxiliary,
     )
+
+
+def _others(question: Question, value: Value, rng: random.Random) -> list[Value]:
+    """A few other answers to a question."""
+    size = question.size
+    if size is not None and size <= _OTHERS:
+        return [other for other in question.domain if not same(other, value)]
+    drawings = (drawn(question.domain, rng) for _ in range(_OTHERS))
+    return [other for other in drawings if not same(other, value)]
 
 
 def _total(space: Space) -> int | None:

@@ -1,8 +1,8 @@
 """What the sampler is told: the truth, in the form that Optuna understands.
 
 Optuna's multi-objective samplers read completed trials alone, and rank those that violate a constraint by the violation
-and nothing else. So a network over budget or stopped early is told complete with what is known of it and how far it is
-from admissible: it can never pass for a result. What has no usable value is told failed.
+and nothing else. So a network over budget, stopped early or skipped is told complete with what is known of it and how
+far it is from admissible: it can never pass for a result. What has no usable value is told failed.
 """
 
 from __future__ import annotations
@@ -39,19 +39,30 @@ class Feedback:
         return study.tell(trial, self.values, state=self.state)
 
     def frozen(
-        self, params: Mapping[str, Any], distributions: Mapping[str, BaseDistribution], number: int
+        self,
+        params: Mapping[str, Any],
+        distributions: Mapping[str, BaseDistribution],
+        attributes: Mapping[str, Any],
+        system: Mapping[str, Any],
     ) -> FrozenTrial:
-        """The same as a trial that some other study has seen."""
+        """The same as a trial that some other study has seen, with our notes on it and the sampler's own."""
         trial = optuna.trial.create_trial(
             state=self.state,
             values=self.values,
             params=dict(params),
             distributions=dict(distributions),
-            user_attrs={"trial": number},
+            user_attrs=dict(attributes),
+            system_attrs=dict(system),
             constraints=dict(self.constraints),
         )
         trial.datetime_complete = trial.datetime_complete or datetime.now()
         return trial
+
+
+def attributes(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What the dashboard shows beside the values: which trial this is, how it ended, and why it failed."""
+    reason = {"reason": row["error"]} if row.get("error") else {}
+    return {"trial": row["number"], "state": row["state"], **reason}
 
 
 def feedback(row: Mapping[str, Any], objectives: Mapping[str, str], *, assumed: Mapping[str, float]) -> Feedback:
@@ -65,15 +76,15 @@ def feedback(row: Mapping[str, Any], objectives: Mapping[str, str], *, assumed: 
             such a trial by its violation, so this only keeps models of the objective from being misled.
     """
     state = row["state"]
-    if state not in {"finished", "replayed", "stopped", "paused", "rejected"}:
+    if state not in {"finished", "replayed", "stopped", "paused", "rejected", "skipped"}:
         return Feedback(None)
     recorded = [row.get(name) for name in objectives]
-    if state == "rejected":
+    if state in {"rejected", "skipped"}:
         recorded = [assumed.get(name, 0.0) if v is None else v for name, v in zip(objectives, recorded, strict=True)]
     if any(v is None or not math.isfinite(v) for v in recorded):
         return Feedback(None)
     excess = row["exceeded_value"] / row["exceeded_limit"] - 1.0 if state == "rejected" else 0.0
-    # A replayed trial can be the copy of one that was stopped.
-    missing = float(row.get("missing") or 0.0)
+    # What was skipped has reached no rung at all.
+    missing = 1.0 if state == "skipped" else float(row.get("missing") or 0.0)
     values = tuple(float(v) for v in recorded if v is not None)
     return Feedback(values, {OVER_BUDGET: excess, UNFINISHED: missing})

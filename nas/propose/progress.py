@@ -26,6 +26,8 @@ class Progress:
     Args:
         planned: trials that the sweep is to end with. [count]
         say: called with one line for each thing that happens.
+        repeats: known networks that the sampler proposed. [count]
+        ending: why the sweep ended before its trials were used up, where it did.
     """
 
     planned: int
@@ -33,6 +35,8 @@ class Progress:
     counts: Counter[str] = field(default_factory=Counter)
     running: dict[int, Running] = field(default_factory=dict)
     points: list[dict[str, float]] = field(default_factory=list)
+    repeats: int = 0
+    ending: str = ""
     began: float = field(default_factory=time.monotonic)
     _carried: int = 0
 
@@ -53,6 +57,12 @@ class Progress:
         """Take over what an earlier run of this study has done."""
         self.counts.update(counts)
         self._carried = self.done
+
+    def end_early(self, reason: str) -> None:
+        """The sweep ends before its trials are used up."""
+        if not self.ending:
+            self.ending = reason
+            self.say(reason)
 
     def start(self, proposal: Proposal) -> None:
         """A network goes into training."""

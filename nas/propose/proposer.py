@@ -8,38 +8,38 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-import optuna
-
 from blocks.architecture import Architecture, Component
 from blocks.cost import Cost, cost_of
 from blocks.errors import BlockError
 from blocks.network import fetch
 from nas.propose.budget import Budget
 from nas.propose.candidates import Asked, Candidates
-from nas.propose.feedback import feedback
+from nas.propose.limits import Limits
+from nas.propose.memory import FINAL, Memory
 from nas.propose.mirror import Mirror
+from nas.propose.partial_order import PartialOrder
 from nas.propose.progress import Progress
-from nas.propose.samplers import distribution, parameters, sampler
 from nas.space import Space
 from nas.store import CUT_SHORT, Store, choices_of
 from runners.data import DataInfo
 from runners.protocol import Epoch, Failed, Finished, Interrupted, Outcome, Proposal, Rejected
 
-_FINAL = ("finished", "replayed")
 _COSTS = ("params", "macs", "macs_conv", "activation_bytes")
+_SKIPS = 200  # hopeless candidates in a row after which there is nothing left to find
 
 
 class OptunaProposer:
     """Implements `runners.protocol.Proposer` for one study.
 
     Args:
-        space: what may vary, the budget, the sampler.
+        space: what may vary, the budget, the sampler, the limits.
         store: where everything is recorded, before it counts.
         study_id: whose trials these are.
         data: what the networks are for.
         data_fingerprint: of its files.
         progress: what a terminal shows.
         mirror: copies told trials to Optuna's tables, or None.
+        fresh: train what other studies of this store have trained already.
         prepare: called with the first network of each backbone before it is trained: fetches weights.
     """
 
@@ -53,25 +53,28 @@ class OptunaProposer:
         data_fingerprint: str,
         progress: Progress,
         mirror: Mirror | None = None,
+        fresh: bool = False,
         prepare: Callable[[Architecture], None] = fetch,
     ) -> None:
         self._space = space
         self._store = store
         self._study_id = study_id
         self.progress = progress
-        self._mirror = mirror
+        self._fresh = fresh
         self._prepare = prepare
         self._prepared: set[Component] = set()
         self._budget = Budget(space.budget)
+        self._limits = Limits(space.search, gpu=space.resources.gpu)
+        self._order = PartialOrder(space.questions(), space.objectives) if space.search.partial_order else None
+        self._skipped_in_a_row = 0
         self._ids: dict[int, int] = {}  # number in the study -> id in the store
         self._asked: dict[int, Asked] = {}  # in training
         self._seen: dict[str, int] = {}  # key of a result -> number of the trial of this study that has it
-        self._distributions = {question.path: distribution(question) for question in space.questions()}
-        self._study = self._remembered()
-        self._again = deque(store.unfinished(study_id, CUT_SHORT))
-        self._seen.update({row["identity"]: row["number"] for row in self._again})
-        self._all_known = False
-        self._candidates = Candidates(space, self._study, data, data_fingerprint)
+        told, left = store.told(study_id), store.unfinished(study_id, CUT_SHORT)
+        self.memory = Memory(space, told, progress, mirror)
+        self._recall(told, left)
+        self._again = deque(left)
+        self._candidates = Candidates(space, self.memory.study, data, data_fingerprint)
 
     def propose(self) -> Proposal | None:
         """Return the next network that is worth training, or None when the sweep is complete.
@@ -79,21 +82,32 @@ class OptunaProposer:
         Raises:
             RunError: nothing that the sampler proposes fits the budget.
         """
+        if self.over():
+            return None
         left_over = self.left_over()
         if left_over is not None:
             return left_over
         while self.progress.done + len(self.progress.running) < self.progress.planned:
             exhausted = self._candidates.total is not None and len(self._seen) >= self._candidates.total
             self._budget.check(last=exhausted and not self.progress.done and not self.progress.running)
-            asked = None if exhausted else self._candidates.next(self._seen, self._tell_again)
+            asked = None if exhausted else self._candidates.next(self._seen, self._repeated)
             if asked is None:
-                if not self._all_known:
-                    self.progress.say(f"{len(self._seen)} networks are known, and there is no other in this space")
-                self._all_known = True
+                self.progress.end_early(self._candidates.exhausted(len(self._seen)))
                 return None
             if (proposal := self._gated(asked)) is not None:
                 return proposal
+            if self._skipped_in_a_row >= _SKIPS:
+                self.progress.end_early(f"the last {_SKIPS} candidates cannot improve the front: search.partial_order")
+                return None
         return None
+
+    def over(self) -> bool:
+        """Tell whether the sweep has spent what it may."""
+        done = self.progress.done - self.progress.counts["paused"]  # these may be promoted
+        if done >= self.progress.planned or not (reached := self._limits.reached()):
+            return False
+        self.progress.end_early(reached)
+        return True
 
     def left_over(self) -> Proposal | None:
         """Hand out the next trial that a run before this one left in training, or None when there is no other."""
@@ -112,6 +126,7 @@ class OptunaProposer:
         """Record an epoch, before it counts."""
         self._store.epoch(self._ids[trial], epoch)
         self._budget.hit()
+        self._limits.spend(epoch)
         self.progress.epoch(trial, epoch)
 
     def ended(self, trial: int, outcome: Outcome) -> None:
@@ -120,13 +135,15 @@ class OptunaProposer:
         if asked is None:
             # It was paused: the sampler has heard of it.
             self.progress.resume("paused")
-            self._copy(self._frozen(self._closed(trial, outcome)))
+            self.memory.copy(self._closed(trial, outcome))
             return
         if isinstance(outcome, Finished):
             outcome = self._checked(trial)
         row = self._closed(trial, outcome)
-        if not isinstance(outcome, Interrupted):
-            self._tell(asked.trial, row)
+        if isinstance(outcome, Interrupted):
+            self.memory.drop(asked.trial)
+        else:
+            self._tell(asked, row)
 
     def check(self) -> None:
         """To be called when the sweep is over.
@@ -138,31 +155,16 @@ class OptunaProposer:
 
     # Resume
 
-    def _remembered(self) -> optuna.Study:
-        """Rebuild the sampler's memory from the store: Optuna's own storage would cost 100 ms a trial."""
-        told = self._store.told(self._study_id)
-        study = optuna.create_study(
-            directions=["maximize" if goal == "max" else "minimize" for goal in self._space.objectives.values()],
-            # A resumed sampler must not draw the same numbers again.
-            sampler=sampler(self._space.search.sampler, self._space.search.seed + len(told)),
-        )
-        for row in told:
+    def _recall(self, told: list[dict[str, Any]], left: list[dict[str, Any]]) -> None:
+        """Take up what earlier runs of this study have recorded."""
+        for row in (*told, *left):
             self._seen.setdefault(row["identity"], row["number"])
-            if row["state"] in _FINAL:
-                self._result(row)
-        for row in told:
             self._ids[row["number"]] = row["id"]
-            frozen = self._frozen(row)
-            study.add_trial(frozen)
-            if row["state"] != "paused":
-                self._copy(frozen)
+            self.progress.repeats += row["repeats"]
+            if row["state"] in FINAL:
+                self._order_by(row)
+        self._limits.carry((*told, *left))
         self.progress.carry(Counter(row["state"] for row in told))
-        return study
-
-    def _frozen(self, row: Mapping[str, Any]) -> optuna.trial.FrozenTrial:
-        params = {path: v for path, v in parameters(row["answers"]).items() if path in self._distributions}
-        asked = {path: self._distributions[path] for path in params}
-        return feedback(row, self._space.objectives, assumed=self._assumed()).frozen(params, asked, row["number"])
 
     def _resumed(self, row: Mapping[str, Any]) -> Proposal:
         """Hand out again what did not come to its end: in a run before this one, or because it was paused."""
@@ -174,21 +176,36 @@ class OptunaProposer:
     # Gates
 
     def _gated(self, asked: Asked) -> Proposal | None:
-        """Record a candidate; train it only if nobody did, it can be built, and it fits the budget."""
+        """Record a candidate; train it only if nobody did, it can be built, fits the budget, and may be worth it."""
+        try:
+            return self._passed(asked)
+        except BaseException:
+            # The search ends here; Optuna's study is left with nothing open.
+            self.memory.drop(asked.trial)
+            raise
+
+    def _passed(self, asked: Asked) -> Proposal | None:
         number = self._store.next_number(self._study_id)
         self._seen[asked.key] = number
-        known = self._store.known(asked.key)
+        known = None if self._fresh else self._store.known(asked.key)
         cost, refusal = self._costed(asked)
         self._record(number, asked, cost)
         if refusal is not None:
-            self._tell(asked.trial, self._closed(number, refusal))
+            self._tell(asked, self._closed(number, refusal))
             return None
+        assert cost is not None
         if known is not None:
             self._store.replay(self._ids[number], known["id"])
             self.progress.end(number, "replayed", note=f"trained as trial {known['number']} of {known['study']}")
-            self._tell(asked.trial, self._row(number))
+            self._tell(asked, self._row(number))
             return None
-        assert cost is not None
+        if reason := self._order and self._order.hopeless(asked.candidate.answers, asdict(cost)):
+            self._skipped_in_a_row += 1
+            self._store.skip(self._ids[number], str(reason))
+            self.progress.end(number, "skipped", note=str(reason))
+            self._tell(asked, self._row(number))
+            return None
+        self._skipped_in_a_row = 0
         return self._proposal(number, asked, asdict(cost), done=0)
 
     def _costed(self, asked: Asked) -> tuple[Cost | None, Outcome | None]:
@@ -217,6 +234,8 @@ class OptunaProposer:
             answers=candidate.answers,
             choices=choices_of(candidate.architecture, asked.protocol),
             epochs=asked.protocol.recipe().epochs,
+            origin=asked.origin,
+            repeats=asked.repeats,
         )
 
     def _proposal(self, number: int, asked: Asked, cost: Mapping[str, float], *, done: int) -> Proposal:
@@ -259,28 +278,15 @@ class OptunaProposer:
         assert row is not None
         return row
 
-    def _result(self, row: Mapping[str, Any]) -> None:
-        self.progress.result(row["number"], {name: row[name] for name in self._space.objectives})
+    def _tell(self, asked: Asked, row: Mapping[str, Any]) -> None:
+        if row["state"] in FINAL:
+            self._order_by(row)
+        self.memory.tell(asked.trial, row)
 
-    def _assumed(self) -> dict[str, float]:
-        """Means of the final results so far: what a model may assume of a network that was never trained."""
-        points = self.progress.points
-        return {n: sum(p[n] for p in points) / len(points) for n in self._space.objectives} if points else {}
+    def _order_by(self, row: Mapping[str, Any]) -> None:
+        if self._order is not None:
+            self._order.add(row["number"], row["answers"], row)
 
-    def _tell(self, trial: optuna.Trial, row: Mapping[str, Any]) -> None:
-        if row["state"] in _FINAL:
-            self._result(row)
-        trial.set_user_attr("trial", row["number"])
-        told = feedback(row, self._space.objectives, assumed=self._assumed()).tell(self._study, trial)
-        # The dashboard's copy cannot be changed: it waits for how a paused trial ends.
-        if row["state"] != "paused":
-            self._copy(told)
-
-    def _tell_again(self, asked: Asked) -> None:
-        """The sampler proposed a network that this study has: it hears what is recorded, and nothing is trained."""
-        row = self._row(self._seen[asked.key])
-        feedback(row, self._space.objectives, assumed=self._assumed()).tell(self._study, asked.trial)
-
-    def _copy(self, frozen: optuna.trial.FrozenTrial) -> None:
-        if self._mirror is not None:
-            self._mirror.add(frozen)
+    def _repeated(self, asked: Asked) -> None:
+        self.progress.repeats += 1
+        self.memory.tell_again(asked.trial, self._row(self._seen[asked.key]))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from nas.propose import Progress
 
-_STATES = ("finished", "stopped", "paused", "rejected", "replayed", "failed")
+_STATES = ("finished", "stopped", "paused", "rejected", "replayed", "skipped", "failed")
 _SHOWN = 8  # rows of the front; a terminal has few lines
 
 

@@ -130,10 +130,13 @@ class Question:
         path: where it stands, e.g. `architecture.context.ppm.bins`; the name of a slot where a component is chosen;
             `shared.width` where several places take the one answer.
         domain: the answers it takes.
+        ordered: a later answer (of a list) or a greater one (of a range) makes a network at least as wide or deep:
+            never faster, never less accurate. `search.partial_order` relies on it.
     """
 
     path: str
     domain: Domain
+    ordered: bool = False
 
     @property
     def discrete(self) -> bool:

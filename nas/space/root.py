@@ -49,6 +49,7 @@ def built(root: Table, name: str, mistakes: Mistakes) -> dict[str, Any] | None:
     if mistakes.found or found is None:
         return None
     answerable(read["tree"], read["search"].sampler.name, root, mistakes)
+    sensible(read, root, mistakes)
     return read | {"data": found[0], "place": found[1]}
 
 
@@ -101,6 +102,19 @@ def answerable(tree: Tree, sampler: str, root: Table, mistakes: Mistakes) -> Non
     if empty:
         needs = "an architecture that `forbid:` allows"
         mistakes.add(root.at("forbid"), "A search space", needs, {"architectures": 0}, "Forbid less")
+
+
+def sensible(read: Mapping[str, Any], root: Table, mistakes: Mistakes) -> None:
+    """Note options of the search that nothing else in the file gives a meaning to."""
+    search = root.entries.get("search")
+    if not isinstance(search, Table):
+        return
+    if read["search"].partial_order and not any(question.ordered for question in questions(read["tree"])):
+        needs, remedy = "a question that is ordered", "Write {choice: [32, 64, 128], ordered: true}"
+        mistakes.add(search.at("partial_order"), "search.partial_order", needs, {"ordered": 0}, remedy)
+    if read["search"].gpu_hours is not None and not read["resources"].gpu:
+        needs, remedy = "trials that have a GPU", "Write resources: {gpu: 1}, or limit search.hours"
+        mistakes.add(search.at("gpu_hours"), "search.gpu_hours", needs, {"resources.gpu": 0}, remedy)
 
 
 @dataclass(slots=True)

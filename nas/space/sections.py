@@ -32,12 +32,22 @@ class Search:
     Args:
         sampler: name and options, complete; see `nas.space.samplers`.
         trials: candidates that are trained, over-budget ones aside. [count]
+        hours: most hours on the clock of one run; a resumed one has them anew. null is no limit. [h]
+        gpu_hours: most hours of training in this study, times the GPUs per trial. null is no limit. [h]
+        epochs: most epochs of training in this study. null is no limit. [count]
         early_stopping: successive halving, or None to train everything to its end.
+        partial_order: leave out candidates that the results so far show to be hopeless, if a network that is at most as
+            wide and deep as another in every question that is `ordered`, and equal to it elsewhere, is neither slower
+            nor more accurate.
         seed: of the sampler, and the first of the trainings.
     """
 
     sampler: Component
     trials: Annotated[int, Range(1, 1_000_000)] = 50
+    hours: Annotated[float | None, Range(1e-4, 1e6)] = None
+    gpu_hours: Annotated[float | None, Range(1e-4, 1e7)] = None
+    epochs: Annotated[int | None, Range(1, 100_000_000)] = None
+    partial_order: bool = False
     early_stopping: Halving | None = None
     seed: Annotated[int, Range(0, 2**32 - 1)] = 0
 
@@ -52,6 +62,9 @@ class Resources:
         loaders: processes that load data, per trial; 0 loads in the trial's own process. [count]
         concurrent: most trials at once; null is as many as fit. [count]
         keep: which checkpoints stay.
+        trial_minutes: most that one trial trains in one run; longer, and it has failed. null is no limit. [min]
+        stalled_minutes: without an epoch, after which a trial hangs and has failed. Give it several times what an epoch
+            takes. null waits for ever. [min]
     """
 
     cpu: Annotated[float, Range(0.01, 4096)] = 1.0
@@ -59,6 +72,8 @@ class Resources:
     loaders: Annotated[int, Range(0, 256)] = 0
     concurrent: Annotated[int | None, Range(1, 100_000)] = None
     keep: Keep = "last"
+    trial_minutes: Annotated[float | None, Range(1e-3, 1e6)] = None
+    stalled_minutes: Annotated[float | None, Range(1e-3, 1e6)] = None
 
 
 @dataclass(slots=True)
@@ -175,9 +190,10 @@ class Sections:
         return list(found.values())
 
     def search(self, node: Node | None) -> Search:
-        """Read the sampler, the trials, the seed and early stopping."""
-        schema = {name: options_of(Search)[name] for name in ("trials", "seed")}
-        numbers: dict[str, Any] = self.settings(node, "search", schema, ("sampler", "early_stopping"))
+        """Read the sampler, the limits, the seed and early stopping."""
+        nested = ("sampler", "early_stopping")
+        schema = {name: option for name, option in options_of(Search).items() if name not in nested}
+        numbers: dict[str, Any] = self.settings(node, "search", schema, nested)
         entries = node.entries if isinstance(node, Table) else {}
         sampler, stopping = self.sampler(entries.get("sampler")), self.stopping(entries.get("early_stopping"))
         return Search(sampler=sampler, early_stopping=stopping, **numbers)

@@ -52,11 +52,20 @@ class Values:
         domain = self.domain(node, path)
         if domain is None:
             return None
+        ordered = self.ordered(node, path)
         if option is None:
-            return Asked(Question(path, domain))
+            return Asked(Question(path, domain, ordered))
         items = node["choice"].items if isinstance(domain, Choices) and isinstance(node["choice"], Listing) else ()
         fitting = self.fitting(domain, path, option, [item.mark for item in items] or [node.mark])
-        return Asked(Question(path, fitting)) if fitting else None
+        return Asked(Question(path, fitting, ordered)) if fitting else None
+
+    def ordered(self, node: Table, path: str) -> bool:
+        """Read `ordered: true` beside a question: its answers go from narrow to wide."""
+        value = literal(node["ordered"]) if "ordered" in node else False
+        if not isinstance(value, bool):
+            got = {"ordered": plain(node["ordered"])}
+            self.mistakes.add(node["ordered"].mark, path, "ordered: true or false", got, "Change the value")
+        return value is True
 
     def shared_leaf(self, node: Table, path: str, option: Option | None) -> Leaf | None:
         name = plain(node["shared"])
@@ -73,7 +82,10 @@ class Values:
         return leaf if fits else None
 
     def domain(self, node: Table, path: str) -> Domain | None:
-        """Read `{choice: [...]}`, `{int: [low, high], step | log}` or `{float: [low, high], step | log}`."""
+        """Read `{choice: [...]}`, `{int: [low, high], step | log}` or `{float: [low, high], step | log}`.
+
+        Each may be `ordered`.
+        """
         kinds = [name for name in node if name in QUESTIONS]
         if len(kinds) != 1:
             first = next((k for k in node if k not in QUESTIONS), "")
@@ -81,7 +93,7 @@ class Values:
             self.mistakes.add(node.mark, path, "a value or one question", {"keys": list(node)}, remedy)
             return None
         (kind,) = kinds
-        known = (kind,) if kind == "choice" else (kind, "step", "log")
+        known = (kind, "ordered") if kind == "choice" else (kind, "step", "log", "ordered")
         extra = [name for name in node if name not in known]
         for name in extra:
             self.mistakes.add(

@@ -13,6 +13,7 @@ _TRIAL_LAST = (
     "seed",
     "epochs",
     "epochs_planned",
+    "accumulation",
     "rung",
     "missing",
     "exceeded",
@@ -31,6 +32,8 @@ _TRIAL_LAST = (
     "identity",
     "protocol_fingerprint",
     "replay_of",
+    "origin",
+    "repeats",
 )
 
 FLAT: Final[dict[str, Column[Any]]] = {

@@ -106,10 +106,12 @@ def trial_numbered(connection: Connection, study_id: int, number: int) -> Row | 
     return _thawed(dict(row)) if row else None
 
 
-def final_of(connection: Connection, identity: str) -> Row | None:
-    """The first trial anywhere in the store that reached a final result for this identity."""
-    query = _flat(FLAT).add_columns(trial.c.class_iou).order_by(trial.c.id).limit(1)
-    row = connection.execute(query.where(trial.c.identity == identity, trial.c.state.in_(FINAL))).mappings().first()
+def final_of(connection: Connection, identity: str, *, degraded: bool) -> Row | None:
+    """The first trial anywhere in the store that reached a final result for this identity, at its full batch if any."""
+    query = _flat(FLAT).add_columns(trial.c.class_iou).where(trial.c.identity == identity, trial.c.state.in_(FINAL))
+    if not degraded:
+        query = query.where(trial.c.accumulation == 1)
+    row = connection.execute(query.order_by(trial.c.accumulation > 1, trial.c.id).limit(1)).mappings().first()
     return dict(row) if row else None
 
 

@@ -28,7 +28,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-VERSION: Final = 1
+VERSION: Final = 2
 
 STATES: Final = (
     "proposed",
@@ -51,7 +51,7 @@ CUT_SHORT: Final = ("proposed", "running", "interrupted")
 FINAL: Final = ("finished", "replayed")
 """The full schedule was trained: these results count."""
 
-TOLD: Final = (*FINAL, "stopped", "paused", "rejected", "failed")
+TOLD: Final = (*FINAL, "stopped", "paused", "rejected", "failed", "skipped")
 """The sampler has learnt from these."""
 
 
@@ -147,11 +147,14 @@ trial = Table(
     Column("cost_id", Integer, _parent("cost"), index=True),
     Column("protocol_fingerprint", String, nullable=False),
     Column("seed", BigInteger, nullable=False),
+    Column("origin", String, nullable=False),  # who chose it: sampler, grid, neighbour or random
+    Column("repeats", Integer, nullable=False),  # known networks that the sampler proposed just before it
     Column("miou", Float),  # at the last epoch
     Column("miou_best", Float),
     Column("pixel_accuracy", Float),
     Column("epochs", Integer, nullable=False, default=0),  # recorded
     Column("epochs_planned", Integer, nullable=False),
+    Column("accumulation", Integer, nullable=False, default=1),  # parts that a batch was taken in, for want of memory
     Column("rung", Integer),  # epochs at which early stopping ended or paused it
     Column("missing", Float),  # share of the rungs not reached
     Column("exceeded", String),  # the limit that it was rejected for

@@ -154,6 +154,8 @@ class Store:
         answers: Mapping[str, Value],
         choices: Mapping[str, Value],
         epochs: int,
+        origin: str = "sampler",
+        repeats: int = 0,
     ) -> int:
         """Record what is about to be tried and return the trial's id.
 
@@ -168,6 +170,8 @@ class Store:
             answers: question -> value: what the sampler was asked.
             choices: path -> value: see `choices_of`.
             epochs: of the full schedule. [count]
+            origin: who chose it: `sampler`, `grid`, `neighbour` or `random`.
+            repeats: known networks that the sampler proposed just before it. [count]
         """
         with database.writing(self._engine) as connection:
             owner = writes.architecture_id(connection, architecture)
@@ -183,6 +187,8 @@ class Store:
                 "seed": seed,
                 "answers": dict(answers),
                 "epochs_planned": epochs,
+                "origin": origin,
+                "repeats": repeats,
                 "created": writes.now(),
             }
             trial_id = writes.add(connection, schema.trial, values)
@@ -244,10 +250,16 @@ class Store:
 
     # What is known
 
-    def known(self, identity: str) -> Row | None:
-        """The flat row of a final result with this identity, from any study, or None."""
+    def known(self, identity: str, *, degraded: bool = True) -> Row | None:
+        """The flat row of a final result with this identity, from any study, or None.
+
+        Args:
+            identity: the key of a result.
+            degraded: take one whose batch was made smaller for want of memory, too, where there is no other. A search
+                may; where effects are measured, it is another treatment.
+        """
         with database.reading(self._engine) as connection:
-            return queries.final_of(connection, identity)
+            return queries.final_of(connection, identity, degraded=degraded)
 
     def next_number(self, study_id: int) -> int:
         """The number that the study's next trial gets; they count from 0."""

@@ -30,6 +30,7 @@ _RESULT: Final = (
     "pixel_accuracy",
     "class_iou",
     "epochs",
+    "accumulation",
     *_MEASURED,
     "host",
     "device",
@@ -103,6 +104,7 @@ def record_epoch(connection: Connection, trial_id: int, value: Epoch) -> None:
     whole = select(func.max(epoch.c.miou), func.max(epoch.c.train_memory_bytes), func.sum(epoch.c.seconds))
     best, peak, seconds = connection.execute(whole.where(epoch.c.trial_id == trial_id)).one()
     totals = {"epochs": value.epoch, "miou_best": best, "train_memory_bytes": peak, "train_seconds": seconds}
+    totals["accumulation"] = value.accumulation
     measured = {name: figure for name in _MEASURED if (figure := getattr(value, name)) is not None}
     change(connection, trial_id, figures | totals | measured, log=value.log)
 

@@ -33,11 +33,12 @@ def sweep(
     store: str | None = None,
     runner: RunnerName = "ray",
     resume: bool = False,
+    fresh: bool = False,
     address: str | None = None,
     folder: str | Path = FOLDER,
     progress: Progress | None = None,
 ) -> Study:
-    """Search a space until its trials are used up, and return the study.
+    """Search a space until its trials or another limit of the search are used up, and return the study.
 
     Args:
         space: a `Space`, or the name or path of a file.
@@ -45,6 +46,7 @@ def sweep(
         store: a path or an SQLAlchemy URL; by default `NAS_STORE`, or nas.db in this folder.
         runner: `ray`, or `local` for one trial after another in this process.
         resume: go on with a study that exists; what has finished is not trained again.
+        fresh: train what other studies in the store have trained already, too.
         address: of a running Ray cluster; by default one is started here and stopped at the end.
         folder: where checkpoints lie; on a cluster, one that all nodes see.
         progress: filled while the sweep runs, for whoever shows it.
@@ -63,6 +65,7 @@ def sweep(
         for architecture in space.backbones():
             fetch(architecture)
         mirror = Mirror(opened.url, name, space.objectives)
+        progress = progress or Progress(space.search.trials)
         try:
             proposer = OptunaProposer(
                 space,
@@ -70,8 +73,9 @@ def sweep(
                 study_id,
                 data=data.info,
                 data_fingerprint=fingerprint,
-                progress=progress or Progress(space.search.trials),
+                progress=progress,
                 mirror=mirror,
+                fresh=fresh,
             )
             prunes = work.saves and work.keep in ("front", "none")
             pruned = Pruning(proposer, work, space.objectives) if prunes else proposer
@@ -82,7 +86,7 @@ def sweep(
                 proposer.check()
         finally:
             mirror.close()
-        return Study(name, opened.url, interrupted=not ended)
+        return Study(name, opened.url, interrupted=not ended, ending=progress.ending)
 
 
 def _stopper(space: Space, options: Halving, store: Store, study_id: int) -> ParetoHalving:

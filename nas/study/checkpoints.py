@@ -23,6 +23,10 @@ class Pruning:
         """As the inner one."""
         return self._inner.propose()
 
+    def over(self) -> bool:
+        """As the inner one."""
+        return self._inner.over()
+
     def left_over(self) -> Proposal | None:
         """As the inner one."""
         return self._inner.left_over()

@@ -21,15 +21,17 @@ class Study:
         name: of the study.
         store: a path or an SQLAlchemy URL; by default `NAS_STORE`, or nas.db in this folder.
         interrupted: the sweep that made it was stopped by a person.
+        ending: why that sweep ended before its trials were used up, where it did.
 
     Raises:
         StoreError: there is no such store.
         QueryError: it has no such study.
     """
 
-    def __init__(self, name: str, store: str | None = None, *, interrupted: bool = False) -> None:
+    def __init__(self, name: str, store: str | None = None, *, interrupted: bool = False, ending: str = "") -> None:
         self.name = name
         self.interrupted = interrupted
+        self.ending = ending
         self._store = Store.open(store, create=False)
         self._row = self._store.find_study(name)
 
@@ -56,6 +58,16 @@ class Study:
         """How many trials are in each state that occurs."""
         rows = self._store.trials(self._row["id"], columns=["state"])
         return dict(Counter(row["state"] for row in rows).most_common())
+
+    def origins(self) -> dict[str, int]:
+        """How many trials the sampler chose, and how many stand in for known networks that it kept proposing.
+
+        Returns:
+            Counts of `sampler`, `grid`, `neighbour` and `random` as far as they occur, and of `repeats`: known networks
+            that the sampler proposed and nobody trained again.
+        """
+        rows = self._store.trials(self._row["id"], columns=["origin", "repeats"])
+        return {**Counter(row["origin"] for row in rows), "repeats": sum(row["repeats"] for row in rows)}
 
     def trials(self, where: str | None = None) -> pd.DataFrame:
         """All trials, one a row.

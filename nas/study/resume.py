@@ -45,8 +45,8 @@ def claim(space: Space, name: str, store: Store, *, resume: bool) -> int:
     if _essence(Space.loads(row["space"])) != _essence(space):
         raise SpaceError(
             f"A resumed study needs the space that it was begun with: {name!r} was begun with another. Only "
-            "search.trials, resources and the place of the data may differ. Begin a new study with --study NAME: "
-            "what the two have in common is not trained again."
+            "the limits of the search (trials, hours, gpu_hours, epochs), resources and the place of the data may "
+            "differ. Begin a new study with --study NAME: what the two have in common is not trained again."
         )
     store.mark_orphans(row["id"])
     return int(row["id"])
@@ -54,7 +54,7 @@ def claim(space: Space, name: str, store: Store, *, resume: bool) -> int:
 
 def _essence(space: Space) -> Space:
     """The space without what may differ between two runs of one study."""
-    search = replace(space.search, trials=1)
+    search = replace(space.search, trials=1, hours=None, gpu_hours=None, epochs=None)
     return replace(space, name="", text="", source=None, place={}, resources=Resources(), search=search)
 
 

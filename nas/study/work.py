@@ -21,4 +21,10 @@ def work_of(space: Space, folder: Path) -> Work:
         halving=space.search.early_stopping,
         objectives=space.objectives,
         concurrent=space.resources.concurrent,
+        trial_seconds=_seconds(space.resources.trial_minutes),
+        stalled_seconds=_seconds(space.resources.stalled_minutes),
     )
+
+
+def _seconds(minutes: float | None) -> float | None:
+    return None if minutes is None else minutes * 60

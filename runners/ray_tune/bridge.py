@@ -10,25 +10,39 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ray import tune
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from blocks.errors import RunError
-from runners.protocol import Failed, Interrupted, Outcome, Proposal, Proposer, Stopper
+from runners.deadline import Deadline
+from runners.protocol import Failed, Interrupted, Outcome, Proposal, Proposer, Stopper, Work
 
 
 class Bridge:
-    """Which of Ray's trials carries which proposal, and that each proposal ends exactly once."""
+    """Which of Ray's trials carries which proposal, and that each proposal ends exactly once.
 
-    def __init__(self, proposer: Proposer, stopper: Stopper | None, job: Mapping[str, object], concurrent: int) -> None:
+    Args:
+        proposer: whom to ask and to tell.
+        stopper: early stopping, or None.
+        job: what every worker is given beside a proposal.
+        work: the limits of a trial, and where it leaves its files.
+        concurrent: most trials at once. [count]
+    """
+
+    def __init__(
+        self, proposer: Proposer, stopper: Stopper | None, job: Mapping[str, object], work: Work, concurrent: int
+    ) -> None:
         self._proposer = proposer
+        self._work = work
         self._stopper = stopper
         self._job = job
         self._concurrent = concurrent
         self._open: dict[str, Proposal] = {}
         self._heard: set[str] = set()
+        self._deadlines: dict[str, Deadline] = {}
         self._hopeless: str | None = None
         self._refused_at: int | None = None  # how many were open when the proposer had nothing
         self.complete = False  # the proposer has no more
@@ -60,6 +74,8 @@ class Bridge:
 
     def started(self, ray_id: str, host: str = "", device: str = "") -> None:
         """Tell the proposer once where a trial runs."""
+        if not host:
+            self._deadlines[ray_id] = Deadline(self._work)
         if ray_id in self._open and (not host or ray_id not in self._heard):
             self._proposer.started(self._open[ray_id].trial, host=host, device=device)
             if host:
@@ -79,6 +95,10 @@ class Bridge:
             if self._stopper is not None:
                 # Another point at a rung can let one go on that was paused there.
                 self._refused_at = None
+            if ray_id in self._deadlines:
+                self._deadlines[ray_id].heard()
+        if outcome is None and self.over():
+            outcome = Interrupted()
         if outcome is None:
             return TrialScheduler.CONTINUE  # type: ignore[no-any-return]
         self.end(ray_id, outcome)
@@ -89,8 +109,22 @@ class Bridge:
     def end(self, ray_id: str, outcome: Outcome) -> None:
         """Pass an outcome on, unless this trial has ended already."""
         proposal = self._open.pop(ray_id, None)
+        self._deadlines.pop(ray_id, None)
         if proposal is not None:
             self._proposer.ended(proposal.trial, outcome)
+
+    def over(self) -> bool:
+        """The sweep has spent what it may."""
+        return self._proposer.over()
+
+    def hung(self, ray_id: str) -> Failed | None:
+        """The outcome of a trial whose worker ended itself because no epoch came in time."""
+        proposal, deadline = self._open.get(ray_id), self._deadlines.get(ray_id)
+        reason = deadline.passed() if deadline is not None else ""
+        if proposal is None or not reason:
+            return None
+        traces = self._work.traces(proposal.trial)
+        return Failed(reason=reason, traceback=traces.read_text() if traces.exists() else "")
 
     def interrupt(self) -> int:
         """End what is still open as interrupted and return how many that were."""
@@ -125,6 +159,21 @@ class AskProposer(Searcher):  # type: ignore[misc]
         """Nothing to restore."""
 
 
+class Spent(tune.Stopper):  # type: ignore[misc]
+    """Ray's stopper: ends everything when the sweep has spent what it may."""
+
+    def __init__(self, bridge: Bridge) -> None:
+        self._bridge = bridge
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """A single trial is the scheduler's business."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Asked at every turn of Tune's loop."""
+        return self._bridge.over()
+
+
 class Decide(FIFOScheduler):  # type: ignore[misc]
     """Ray's scheduler: it is the first to hear a result, so recording and early stopping happen here, in this order."""
 
@@ -154,6 +203,9 @@ class Watch(Callback):  # type: ignore[misc]
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial) -> None:
         """The process died, or its GPU is beyond use."""
         text = _error_text(trial)
+        if (hung := self._bridge.hung(trial.trial_id)) is not None:
+            self._bridge.end(trial.trial_id, hung)
+            return
         reason = "the worker process died: killed, out of memory, or crashed in native code"
         if "CUDA error" in text:
             reason = next(line.strip() for line in text.splitlines() if "CUDA error" in line)

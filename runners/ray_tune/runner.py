@@ -68,12 +68,12 @@ class RayRunner:
             import ray
             from ray import tune
 
-            from runners.ray_tune.bridge import AskProposer, Bridge, Decide, Watch
+            from runners.ray_tune.bridge import AskProposer, Bridge, Decide, Spent, Watch
             from runners.ray_tune.worker import Worker
 
             job = {"work": self._work, "data": self._data, "recipe": self._recipe}
             concurrent = places(self._work, ray.cluster_resources())
-            bridge = Bridge(proposer, self._stopper, job, concurrent)
+            bridge = Bridge(proposer, self._stopper, job, self._work, concurrent)
             tuner = tune.Tuner(
                 tune.with_resources(Worker, {"cpu": self._work.cpu, "gpu": self._work.gpu}),
                 tune_config=tune.TuneConfig(
@@ -89,6 +89,7 @@ class RayRunner:
                     # Tune expects a folder that all nodes see, even where nothing is kept in it.
                     storage_path=str(self._work.folder / "ray" if self._address else scratch),
                     verbose=0,
+                    stop=Spent(bridge),
                     callbacks=[Watch(bridge)],
                     failure_config=tune.FailureConfig(max_failures=0),
                     checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
@@ -99,7 +100,7 @@ class RayRunner:
             finally:
                 left = bridge.interrupt()
         # A person who interrupts between two trials has interrupted, too.
-        return bridge.complete and left == 0
+        return bridge.over() or (bridge.complete and left == 0)
 
 
 def places(work: Work, resources: dict[str, float]) -> int:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ray import tune
 
 from blocks.architecture import Component
+from runners.deadline import Deadline, exiting
 from runners.protocol import Epoch, Outcome, Proposal, Recipe, Work
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         self._work: Work = new_config["work"]
         self._data: Component = new_config["data"]
         self._recipe: Recipe | None = new_config["recipe"]
+        self._deadline = Deadline(self._work)
         return True
 
     def cleanup(self) -> None:
@@ -50,7 +52,9 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         place = device(self._work)
         result: dict[str, Any] = {"host": socket.gethostname(), "device": describe(place), "done": False}
         try:
-            result |= self._advance(place)
+            with exiting(self._deadline, self._work.traces(self._proposal.trial)):
+                result |= self._advance(place)
+            self._deadline.heard()
         except Exception as error:
             if "CUDA error" in str(error):
                 # The process cannot use its GPU again after this; Ray replaces it.

@@ -33,8 +33,14 @@ def test_over_budget_is_infeasible_by_the_relative_excess():
     assert found.values == (0.3, 2e9)
 
 
+def test_skipped_is_infeasible_by_all_of_the_rungs():
+    found = told(state="skipped", miou=None)
+    assert found.values == (0.3, 2e9)
+    assert found.constraints == {"over_budget": 0.0, "unfinished": 1.0}
+
+
 @pytest.mark.parametrize(
-    "row", [{"state": "failed"}, {"state": "skipped"}, {"state": "finished", "miou": float("nan")}]
+    "row", [{"state": "failed"}, {"state": "interrupted"}, {"state": "finished", "miou": float("nan")}]
 )
 def test_what_has_no_usable_value_is_failed(row):
     assert told(**row).state is TrialState.FAIL
@@ -60,7 +66,7 @@ def test_live_and_rebuilt_trials_are_the_same():
         trial = live.ask()
         value = trial.suggest_categorical("context", choice.choices)
         told(**row).tell(live, trial)
-        rebuilt.add_trial(told(**row).frozen({"context": value}, {"context": choice}, trial.number))
+        rebuilt.add_trial(told(**row).frozen({"context": value}, {"context": choice}, {}, {}))
     for left, right in zip(live.trials, rebuilt.trials, strict=True):
         assert (left.state, left.values, left.params) == (right.state, right.values, right.params)
         assert left.constraints == right.constraints

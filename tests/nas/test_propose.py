@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 
 import optuna
 import pytest
 
-from blocks.errors import RunError
+from blocks.errors import RunError, SpaceError
 from nas.propose import Mirror, OptunaProposer, Progress
+from nas.propose.limits import Limits
 from nas.space import Space
 from runners.data import dataset
 from runners.protocol import Epoch, Failed, Finished, Interrupted, Stopped
@@ -131,6 +133,134 @@ def test_another_study_replays_what_is_known(store):
     assert states(store, second) == {"replayed": NETWORKS}
     values = [{row["identity"]: row["miou"] for row in store.trials(i)} for i in (first, second)]
     assert values[0] == values[1]
+
+
+def test_fresh_trains_again_what_another_study_knows(store):
+    space = space_of("grid")
+    first, second = begin(space, store, "first"), begin(space, store, "second")
+    carry_out(proposer_of(space, store, first))
+    assert len(carry_out(proposer_of(space, store, second, fresh=True))) == NETWORKS
+    assert states(store, second) == {"finished": NETWORKS}
+
+
+WIDE = """
+data: {shapes: {size: [32, 32]}}
+architecture:
+  backbone: {timm: {model: test_resnet}}
+  context: {choice: {none: , ppm: {channels: {choice: [8, 16, 32, 64]}}}}
+  align: {bilinear: {channels: {int: [8, 64], step: 8}}}
+  head: {linear: {dropout: {float: [0.0, 0.5]}}}
+training: {epochs: 1}
+search: {sampler: random, trials: 6}
+"""
+
+
+class Stubborn(optuna.samplers.RandomSampler):
+    """Proposes the first answer to every question, again and again."""
+
+    def sample_independent(self, study, trial, name, distribution):
+        return getattr(distribution, "choices", [getattr(distribution, "low", None)])[0]
+
+
+def test_a_sampler_that_repeats_itself_is_left_behind_for_neighbours(store):
+    space = Space.loads(WIDE)
+    study_id = begin(space, store)
+    proposer = proposer_of(space, store, study_id)
+    proposer.memory.study.sampler = Stubborn()
+    trained = carry_out(proposer)
+    rows = store.trials(study_id)
+    assert [row["origin"] for row in rows] == ["sampler"] + 5 * ["neighbour"]
+    assert [row["repeats"] for row in rows] == [0] + 5 * [10]
+    assert proposer.progress.repeats == 50
+    answers = [store.trial(study_id, p.trial)["answers"] for p in trained]
+    for changed in answers[1:]:
+        differing = {path for path in changed.keys() & answers[0].keys() if changed[path] != answers[0][path]}
+        assert len(differing) == 1
+        opened = changed.keys() - answers[0].keys()
+        assert not opened or differing == {"architecture.context"}
+
+
+def test_where_neighbours_are_known_a_random_network_is_taken(store):
+    space = space_of("random")
+    study_id = begin(space, store)
+    proposer = proposer_of(space, store, study_id)
+    proposer.memory.study.sampler = Stubborn()
+    carry_out(proposer)
+    origins = [row["origin"] for row in store.trials(study_id)]
+    # Three questions of two answers: three neighbours, and four networks that are none.
+    assert Counter(origins) == {"sampler": 1, "neighbour": 3, "random": 4}
+    assert proposer.progress.ending == f"the space is exhausted: all {NETWORKS} networks in it are known"
+
+
+def test_what_the_results_show_to_be_hopeless_is_skipped_with_the_pair(store):
+    text = TEXT.replace("{choice: [8, 16]}", "{choice: [8, 16, 24, 32], ordered: true}").replace("SAMPLER", "random")
+    space = Space.loads(text, sets=["search.partial_order=true"])
+    study_id = begin(space, store)
+    proposer = proposer_of(space, store, study_id)
+    while (proposal := proposer.propose()) is not None:
+        proposer.started(proposal.trial, host="here", device="cpu")
+        proposer.epoch(proposal.trial, report(1, 0.5))  # width is worth nothing here
+        proposer.ended(proposal.trial, Finished())
+    skipped = store.trials(study_id, states=["skipped"])
+    assert skipped
+    assert len(skipped) + states(store, study_id)["finished"] == 2 * NETWORKS
+    final = {row["number"] for row in store.trials(study_id, states=["finished"])}
+    for row in skipped:
+        pair = {int(number) for number in re.findall(r"trial (\d+)", row["error"])}
+        assert pair <= final
+        assert row["epochs"] == 0
+    again = proposer_of(space, store, study_id)
+    assert again.propose() is None
+    assert again.progress.counts["skipped"] == len(skipped)
+
+
+@pytest.mark.parametrize(
+    ("limit", "resources", "epochs"),
+    [("search.epochs=5", "{}", 5), ("search.gpu_hours=0.002", "{gpu: 2}", 4)],
+    ids=["epochs", "GPU hours"],
+)
+def test_a_limit_ends_the_sweep_and_counts_on_after_a_restart(limit, resources, epochs, store):
+    sets = (limit, f"resources={resources}")
+    space = space_of("random", *sets)
+    study_id = begin(space, store)
+
+    def live(proposer):
+        done = 0
+        while (proposal := proposer.propose()) is not None:
+            proposer.started(proposal.trial, host="here", device="cpu")
+            for number in range(proposal.done + 1, proposal.epochs + 1):
+                proposer.epoch(proposal.trial, report(number, 0.5))
+                done += 1
+                if number < proposal.epochs and proposer.over():
+                    break
+            proposer.ended(proposal.trial, Finished() if number == proposal.epochs else Interrupted())
+        return done
+
+    first = proposer_of(space, store, study_id)
+    assert live(first) == epochs
+    name = limit.partition("=")[0]
+    assert first.progress.ending.startswith(f"{name}: ")
+    again = proposer_of(space, store, study_id)
+    assert again.over()
+    assert live(again) == 0
+    more = space_of("random", f"{name}=1000", *sets[1:])
+    live(proposer_of(more, store, study_id))
+    assert states(store, study_id) == {"finished": NETWORKS}
+
+
+def test_the_clock_of_a_run_starts_anew():
+    now = 0.0
+    search = space_of("random", "search.hours=2").search
+    limits = Limits(search, gpu=0.0, clock=lambda: now)
+    assert not limits.reached()
+    now = 7200.0
+    assert limits.reached() == "search.hours: 2 is used up; go on with --resume"
+    assert not Limits(search, gpu=0.0, clock=lambda: now).reached()
+
+
+def test_gpu_hours_without_a_gpu_are_a_mistake():
+    with pytest.raises(SpaceError, match=r"search\.gpu_hours needs trials that have a GPU"):
+        space_of("random", "search.gpu_hours=1")
 
 
 def test_another_seed_or_recipe_is_not_known(store):

@@ -1,6 +1,7 @@
 import math
 import sqlite3
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -152,6 +153,27 @@ def test_a_known_result_is_found_from_any_study_and_replayed(store: Store, study
     assert store.known("0" * 16) is None
 
 
+def test_a_result_at_a_smaller_batch_is_flagged_and_replayed_only_where_that_is_wanted(
+    store: Store, study_id: int, add: Make, epoch_of: Make
+) -> None:
+    small = add(store, study_id, mious=(), outcome=None)
+    store.epoch(small, replace(epoch_of(1, 0.2), accumulation=2))
+    store.end(small, Finished())
+    identity = store.trials(study_id)[0]["identity"]
+    other = store.create_study("again", space="", objectives={"miou": "max"}, budget={}, seed=1)
+
+    assert store.known(identity, degraded=False) is None
+    known = store.known(identity)
+    assert known is not None
+    store.replay(add(store, other, mious=(), outcome=None, started=False), known["id"])
+    assert store.trials(other)[0]["accumulation"] == 2, "a copy lost the flag"
+
+    whole = add(store, study_id)
+    for found in (store.known(identity), store.known(identity, degraded=False)):
+        assert found is not None
+        assert found["id"] == whole, "the one at the full batch comes first"
+
+
 def test_results_that_are_not_final_are_not_known(store: Store, study_id: int, add: Make) -> None:
     stopped = add(store, study_id, outcome=Stopped(1, 0.5))
     waiting = add(store, study_id, mious=(), outcome=None)
@@ -208,13 +230,13 @@ def test_a_paused_trial_waits_through_a_restart_and_goes_on_or_ends(
 def test_the_sampler_is_told_what_ended_for_good(store: Store, study_id: int, add: Make) -> None:
     for outcome in (Finished(), Stopped(1, 0.5), Rejected("macs", 2.0, 1.0), Failed("x"), Interrupted(), None):
         add(store, study_id, outcome=outcome)
-    store.skip(6, "the sweep ended")
+    store.skip(6, "hopeless")
 
     told = store.told(study_id)
 
-    assert [row["state"] for row in told] == ["finished", "stopped", "rejected", "failed"]
+    assert [row["state"] for row in told] == ["finished", "stopped", "rejected", "failed", "skipped"]
     assert all(row["answers"]["training.learning_rate"] == 1e-3 for row in told)
-    assert store.trials(study_id, states=["skipped"])[0]["error"] == "the sweep ended"
+    assert store.trials(study_id, states=["skipped"])[0]["error"] == "hopeless"
 
 
 def test_studies_are_counted_by_state(store: Store, study_id: int, add: Make) -> None:

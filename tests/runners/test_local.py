@@ -23,6 +23,9 @@ class Recorder:
     def propose(self):
         return self._left.pop(0) if self._left else None
 
+    def over(self):
+        return False
+
     def started(self, trial, *, host, device):
         self.begun[trial] = (host, device)
 

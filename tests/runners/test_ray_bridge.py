@@ -16,6 +16,7 @@ class Counting:
 
     def __init__(self, proposal):
         self.proposal, self.proposed, self.asked, self.ended_as = proposal, 0, 0, []
+        self.spent = False
 
     def propose(self):
         self.asked += 1
@@ -24,6 +25,9 @@ class Counting:
             return None
         self.proposed += 1
         return self.proposal(self.proposed - 1)
+
+    def over(self):
+        return self.spent
 
     def started(self, trial, *, host, device): ...
 
@@ -34,9 +38,9 @@ class Counting:
 
 
 @pytest.fixture
-def bridge(proposal):
+def bridge(proposal, work):
     proposer = Counting(proposal)
-    return Bridge(proposer, None, {}, concurrent=2), proposer
+    return Bridge(proposer, None, {}, work, concurrent=2), proposer
 
 
 def test_no_more_than_the_places_are_open(bridge):
@@ -70,9 +74,9 @@ class Rungs:
         return True
 
 
-def test_a_proposer_that_had_nothing_is_asked_again_when_a_trial_has_reached_a_rung(proposal):
+def test_a_proposer_that_had_nothing_is_asked_again_when_a_trial_has_reached_a_rung(proposal, work):
     proposer = Counting(proposal)
-    bridge = Bridge(proposer, Rungs(), {}, concurrent=3)
+    bridge = Bridge(proposer, Rungs(), {}, work, concurrent=3)
     for name in "ab":
         bridge.suggest(name)
     assert bridge.suggest("c") is None
