@@ -25,6 +25,7 @@ class Progress:
 
     Args:
         planned: trials that the sweep is to end with. [count]
+        possible: networks that there are in the space, where that is known. [count]
         say: called with one line for each thing that happens.
         repeats: known networks that the sampler proposed. [count]
         ending: why the sweep ended before its trials were used up, where it did.
@@ -37,6 +38,7 @@ class Progress:
     points: list[dict[str, float]] = field(default_factory=list)
     repeats: int = 0
     ending: str = ""
+    possible: int | None = None
     began: float = field(default_factory=time.monotonic)
     _carried: int = 0
 
@@ -46,12 +48,17 @@ class Progress:
         return sum(self.counts[state] for state in ("finished", "stopped", "paused", "failed", "replayed"))
 
     @property
+    def goal(self) -> int:
+        """Trials that the sweep can end with: a small space holds fewer than planned. [count]"""
+        return self.planned if self.possible is None else min(self.planned, self.possible)
+
+    @property
     def seconds_left(self) -> float | None:
         """An estimate from the pace so far, or None before anything has ended. [s]"""
         ended = self.done - self._carried
         if ended <= 0:
             return None
-        return (time.monotonic() - self.began) / ended * max(0, self.planned - self.done)
+        return (time.monotonic() - self.began) / ended * max(0, self.goal - self.done)
 
     def carry(self, counts: Counter[str]) -> None:
         """Take over what an earlier run of this study has done."""

@@ -76,6 +76,7 @@ class OptunaProposer:
         self._recall(told, left)
         self._again = deque(left)
         self._candidates = Candidates(space, self.memory.study, data, data_fingerprint)
+        progress.possible = self._candidates.total
 
     def propose(self) -> Proposal | None:
         """Return the next network that is worth training, or None when the sweep is complete.

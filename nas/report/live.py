@@ -47,7 +47,7 @@ def _standing(progress: Progress) -> str:
     counts = [f"{progress.counts[state]} {state}" for state in _STATES if progress.counts[state]]
     left = progress.seconds_left
     time_left = [] if left is None else [f"about {_duration(left)} left"]
-    done = f"{progress.done}/{progress.planned} done"
+    done = f"{progress.done}/{progress.goal} done"
     return ", ".join([done, f"{len(progress.running)} running", *counts, *time_left])
 
 
@@ -71,7 +71,7 @@ def _picture(progress: Progress, objectives: Mapping[str, str], latest: Sequence
     for point in front(progress.points.copy(), objectives, states=None)[:_SHOWN]:
         best.add_row(f"trial {point['number']}", *(human(name, point[name]) for name in objectives))
     standing = Table.grid(padding=(0, 1))
-    standing.add_row(ProgressBar(total=progress.planned, completed=progress.done, width=30), Text(_standing(progress)))
+    standing.add_row(ProgressBar(total=progress.goal, completed=progress.done, width=30), Text(_standing(progress)))
     return Group(standing, running, best, Text("\n".join(latest), style="dim"))
 
 

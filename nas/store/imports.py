@@ -55,6 +55,7 @@ def import_trials(connection: Connection, study_id: int, trials: Sequence[Import
             "protocol_fingerprint": trial.protocol.fingerprint,
             "seed": trial.seed,
             "origin": "imported",
+            "repeats": 0,
             "answers": dict(trial.answers),
             "epochs_planned": len(trial.epochs),
             "created": writes.now(),

@@ -73,7 +73,9 @@ def _essence(space: Space) -> Space:
 
 def recall(stopper: ParetoHalving, store: Store, study_id: int) -> None:
     """Fill the rungs with what earlier runs of this study have recorded, and with who waits there."""
-    for row in store.trials(study_id, "not outside"):
+    for row in store.trials(study_id):
+        if row["outside"]:
+            continue
         known = {name: row[name] for name in _KNOWN if row[name] is not None}
         for epoch in store.epochs(row["id"]) if row["epochs"] else []:
             stopper.record(row["number"], known, epoch_of(epoch))

@@ -98,7 +98,7 @@ def test_an_imported_network_is_never_taken_for_one_of_ours(bring, space):
         assert row["fingerprint"] != ours.architecture.fingerprint
         assert row["protocol_fingerprint"] != protocol.fingerprint
         with pytest.raises(StoreError, match=r"a study of its own.*nas simulate"):
-            claim(space, "theirs", store, resume=True)
+            claim(space, "theirs", store, resume=True, data=info_of(space), fingerprint="0" * 16)
 
 
 def test_a_seed_makes_a_result_of_its_own(bring):

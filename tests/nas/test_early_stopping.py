@@ -81,7 +81,8 @@ def run(tmp_path):
         work = work_of(space, tmp_path / name)
         data = dataset(space.data, {})
         with Store.open(str(tmp_path / "nas.db")) as store:
-            study_id = claim(space, name, store, resume=resume)
+            known = {"data": data.info, "fingerprint": data.fingerprint()}
+            study_id, _ = claim(space, name, store, resume=resume, **known)
             mirror = Mirror(store.url, name, space.objectives) if mirrored else None
             proposer = OptunaProposer(
                 space,

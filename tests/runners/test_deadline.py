@@ -11,7 +11,6 @@ import time
 import pytest
 
 from blocks.architecture import Component
-from runners import local
 from runners.deadline import Deadline, TimedOut, interrupting
 from runners.failure import failure
 from runners.local import LocalRunner
@@ -104,24 +103,22 @@ def test_a_timeout_is_a_failure_of_this_trial_alone():
     assert not found.hopeless
 
 
-def test_the_local_runner_ends_a_trial_that_hangs_and_goes_on(proposal, work, monkeypatch):
+def test_the_local_runner_ends_a_trial_that_hangs_and_goes_on(proposal, work):
     # The recipe is the one part that has to misbehave; the runner, its timer and the data are real.
-    monkeypatch.setattr(local, "train", hanging)
     proposer = Recorder([proposal(0), proposal(1)])
-    assert LocalRunner(dataclasses.replace(work, stalled_seconds=0.5), DATA).run(proposer) is True
+    assert LocalRunner(dataclasses.replace(work, stalled_seconds=3.0), DATA, recipe=hanging).run(proposer) is True
     assert isinstance(proposer.outcomes[0], Failed)
     assert proposer.outcomes[0].reason.startswith("timeout: no epoch for")
     assert "time.sleep" in proposer.outcomes[0].traceback
     assert proposer.outcomes[1] == Finished()
 
 
-def test_the_local_runner_stops_between_epochs_when_the_sweep_is_over(proposal, work, monkeypatch):
-    monkeypatch.setattr(local, "train", hanging)
+def test_the_local_runner_stops_between_epochs_when_the_sweep_is_over(proposal, work):
     proposer = Recorder([proposal(1, epochs=3), proposal(2, epochs=3), proposal(3)], most_epochs=4)
-    assert LocalRunner(work, DATA).run(proposer) is True
+    assert LocalRunner(work, DATA, recipe=hanging).run(proposer) is True
     assert proposer.outcomes == {1: Finished(), 2: Interrupted()}
     last = Recorder([proposal(1, epochs=3), proposal(2)], most_epochs=3)
-    assert LocalRunner(work, DATA).run(last) is True
+    assert LocalRunner(work, DATA, recipe=hanging).run(last) is True
     assert last.outcomes == {1: Finished()}, "what has trained to its end is finished"
 
 

@@ -25,10 +25,13 @@ class Listed:
         self._left = list(proposals)
         self.heard = {trial: [] for trial in self._proposals}
         self.outcomes = {trial: [] for trial in self._proposals}
-        self.events = []
+        self.events, self.at_its_limit = [], False
 
     def propose(self):
         return self._left.pop(0) if self._left else None
+
+    def over(self):
+        return self.at_its_limit
 
     def left_over(self):
         return None
@@ -111,6 +114,17 @@ def test_what_waits_when_a_person_interrupts_goes_on_waiting(proposal, work):
     proposer, stopper = Listed([proposal(trial, epochs=4) for trial in range(4)]), stopper_of()
     assert LocalRunner(work, DATA, stopper, recipe=interrupted).run(Promotion(proposer, stopper)) is False
     assert [type(outcomes[-1]) for outcomes in proposer.outcomes.values()] == [Finished, Paused, Paused, Interrupted]
+
+
+def test_at_a_limit_who_waits_goes_on_waiting(proposal, work):
+    proposer, stopper = Listed([proposal(trial, epochs=2) for trial in range(4)]), stopper_of()
+
+    def spent(proposal, work, data, device):
+        proposer.at_its_limit = proposal.trial == 1
+        return (yield from known(proposal, work, data, device))
+
+    LocalRunner(work, DATA, stopper, recipe=spent).run(Promotion(proposer, stopper))
+    assert proposer.outcomes == {0: [Finished()], 1: [Paused(rung=1, missing=0.5)], 2: [], 3: []}
 
 
 @pytest.mark.ray

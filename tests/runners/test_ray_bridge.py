@@ -83,13 +83,13 @@ class Rungs:
         return True
 
 
-def test_a_proposer_that_had_nothing_is_asked_again_when_a_trial_has_reached_a_rung(proposal):
+def test_a_proposer_that_had_nothing_is_asked_again_when_a_trial_has_reached_a_rung(proposal, work, epoch):
     proposer = Counting(proposal)
-    bridge = Bridge(proposer, Rungs(), {}, concurrent=3)
+    bridge = Bridge(proposer, Rungs(), {}, work, concurrent=3)
     for name in "ab":
         bridge.suggest(name)
     assert bridge.suggest("c") is None
-    bridge.result("a", {"epoch": "the first"})
+    bridge.result("a", {"epoch": epoch})
     asked = proposer.asked
     assert bridge.suggest("c") is None
     assert bridge.suggest("c") is None
