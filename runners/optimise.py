@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from blocks.errors import RunError, law
 from blocks.network import Network, Supervised
-from runners.protocol import Training
+from runners.training import Training
 
 _START = 1 / 25  # where the one-cycle rise begins, as a share of the peak
 _END = 1e-4  # where its descent ends

@@ -7,7 +7,7 @@ import pytest
 from blocks.catalogue import KINDS, catalogue
 from blocks.options import complete
 from runners.data import DATASETS
-from runners.protocol import Training
+from runners.training import Training
 
 TAKERS = [kind for slot in KINDS for kind in catalogue(slot).values()] + [*DATASETS.values(), Training]
 

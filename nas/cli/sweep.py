@@ -12,6 +12,7 @@ from nas.cli.listings import StoreOption, front
 
 if TYPE_CHECKING:
     from nas.space import Space
+    from nas.study import Study
 
 
 def sweep(
@@ -66,6 +67,11 @@ def sweep(
             folder=folder,
             progress=progress,
         )
+    _conclude(done, folder)
+
+
+def _conclude(done: Study, folder: Path) -> None:
+    """Show the front and say how the sweep ended, by the exit code too."""
     with done:
         finished = 0 if done.preempted else len(done.front())
         counts = ", ".join(f"{count} {state}" for state, count in done.counts().items())

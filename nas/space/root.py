@@ -17,7 +17,7 @@ from nas.space.nodes import Listing, Node, Scalar, Table, is_null, plain
 from nas.space.sections import Sections
 from nas.space.tree import LOSSES, Part, Slot, Tree, questions
 from nas.space.values import Values
-from runners.protocol import Training
+from runners.training import Training
 
 SECTIONS = (
     "name", "data", "shared", "architecture", "training", "objectives", "budget", "forbid", "search", "resources",

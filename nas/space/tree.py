@@ -16,7 +16,7 @@ from blocks.architecture import Architecture, Component
 from blocks.catalogue import component
 from blocks.options import Option, Value, complete, is_active
 from nas.space.questions import Question, same
-from runners.protocol import Training
+from runners.training import Training
 
 Ask = Callable[[Question], Value]
 LOSSES: Mapping[str, str] = MappingProxyType({"main": "loss", "coarse": "loss", "auxiliary": "auxiliary"})

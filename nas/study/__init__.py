@@ -19,7 +19,7 @@ from nas.study.work import work_of
 from runners.data import dataset
 from runners.halving import ParetoHalving
 from runners.promotion import Promotion
-from runners.protocol import Halving, Runner, Work
+from runners.protocol import Halving, Proposer, Runner, Work
 
 RunnerName = Literal["ray", "local"]
 FOLDER = "nas_runs"
@@ -69,7 +69,6 @@ def sweep(
         for architecture in space.backbones():
             fetch(architecture)
         mirror = Mirror(opened.url, name, space.objectives)
-        progress = progress or Progress(space.search.trials)
         try:
             proposer = OptunaProposer(
                 space,
@@ -81,16 +80,20 @@ def sweep(
                 mirror=mirror,
                 fresh=fresh,
             )
-            prunes = work.saves and work.keep in ("front", "none")
-            pruned = Pruning(proposer, work, space.objectives) if prunes else proposer
             stopper = _stopper(space, work.halving, opened, study_id) if work.halving else None
-            carried_out = Promotion(pruned, stopper) if stopper else pruned
-            ended = _runner(runner, work, space.data, stopper, address).run(carried_out)
+            ended = _runner(runner, work, space.data, stopper, address).run(_wrapped(proposer, space, work, stopper))
             if ended:
                 proposer.check()
         finally:
             mirror.close()
         return Study(name, opened.url, interrupted=not ended, preempted=preemption.came, ending=progress.ending)
+
+
+def _wrapped(proposer: OptunaProposer, space: Space, work: Work, stopper: ParetoHalving | None) -> Proposer:
+    """Let checkpoints go that nobody needs, and trials go on that early stopping has let wait."""
+    prunes = work.saves and work.keep in ("front", "none")
+    pruned = Pruning(proposer, work, space.objectives) if prunes else proposer
+    return Promotion(pruned, stopper) if stopper else pruned
 
 
 def _stopper(space: Space, options: Halving, store: Store, study_id: int) -> ParetoHalving:

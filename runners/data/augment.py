@@ -10,7 +10,7 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
 
 from runners.data.contract import IGNORE
-from runners.protocol import Training
+from runners.training import Training
 
 
 def generator(seed: int, epoch: int, index: int) -> Generator:

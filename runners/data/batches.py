@@ -11,7 +11,7 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, SequentialSample
 
 from runners.data.augment import augment, generator
 from runners.data.contract import Split
-from runners.protocol import Training
+from runners.training import Training
 
 Batch = tuple[Tensor, Tensor]
 

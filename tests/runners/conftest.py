@@ -13,8 +13,9 @@ from blocks.architecture import Architecture, Component
 from blocks.catalogue import completed
 from blocks.options import complete
 from runners.data import dataset
-from runners.protocol import Epoch, Outcome, Proposal, Protocol, Training, Work
+from runners.protocol import Epoch, Outcome, Proposal, Protocol, Work
 from runners.recipe import train
+from runners.training import Training
 
 DATA = Component.of("shapes", {"size": (32, 32), "train": 20, "val": 6})
 CPU = torch.device("cpu")

@@ -8,7 +8,7 @@ import torch
 from blocks.errors import RunError
 from blocks.network import Network, Supervised
 from runners.optimise import Average, Fit, learning_rate, optimizer
-from runners.protocol import Training
+from runners.training import Training
 
 CPU = torch.device("cpu")
 

@@ -18,7 +18,8 @@ from blocks.architecture import Architecture, Component
 from blocks.catalogue import completed
 from blocks.options import complete
 from runners.data import dataset
-from runners.protocol import Finished, Proposal, Protocol, Training, Work
+from runners.protocol import Finished, Proposal, Protocol, Work
+from runners.training import Training
 from runners.ray_tune.worker import Worker
 
 DATA = Component.of("shapes", {"size": (32, 32), "train": 8, "val": 4})

@@ -6,7 +6,7 @@ from blocks.architecture import Component
 from runners.data import dataset
 from runners.data.augment import augment, generator, jitter, scale
 from runners.data.batches import plain_batches, to_device, training_batches
-from runners.protocol import Training
+from runners.training import Training
 
 SPLIT = dataset(Component.of("shapes", {"size": (40, 56), "train": 11, "val": 5}), {}).split("train")
 
