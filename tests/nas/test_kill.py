@@ -23,10 +23,10 @@ import pytest
 from nas import Space, sweep
 from nas.store import Store
 
-EPOCHS, TRIALS = 6, 8
+EPOCHS, TRIALS = 6, 10
 TEXT = f"""
 name: killed
-data: {{shapes: {{size: [32, 32], train: 96, val: 8}}}}
+data: {{shapes: {{size: [32, 32], train: 288, val: 8}}}}
 architecture:
   backbone: {{timm: {{model: {{choice: [test_resnet, test_efficientnet]}}}}}}
   context: {{choice: [none, psa]}}

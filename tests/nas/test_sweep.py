@@ -194,7 +194,8 @@ def test_kill_9_and_resume_account_for_every_trial_exactly_once(tmp_path):
     with subprocess.Popen(
         command(tmp_path), cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=environment()
     ) as first:
-        until_epochs(store, 9, first)
+        # Of two at once, six epochs each: with the thirteenth a third is in training, and one has ended.
+        until_epochs(store, 13, first)
         first.send_signal(signal.SIGKILL)
     before = Study("small", str(store)).trials()
     finished = before[before["state"] == "finished"].set_index("number")
