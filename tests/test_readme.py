@@ -61,6 +61,16 @@ def test_the_quickstart_and_every_question_about_it(tmp_path):
 
 
 @pytest.mark.slow
+def test_the_network_that_is_shown_costs_what_is_shown(tmp_path):
+    (shown,) = [block for block in blocks("console") if block.startswith("$ nas cost published/")]
+    command, *lines = shown.splitlines()
+    done = run(["-m", "nas", *shlex.split(command[2:])[1:]], tmp_path)
+    printed = done.stdout.splitlines()
+    assert len(lines) > 8
+    assert [line for line in lines if line != "..." and line not in printed] == []
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [c for c in commands() if c[0] in {"space", "cost", "blocks"}], ids=shlex.join)
 def test_what_needs_no_results_runs(arguments, tmp_path):
     more = ["--samples", "5"] if arguments[0] == "space" else ["--limit", "3"] if arguments[0] == "cost" else []
