@@ -1,6 +1,6 @@
 """What every component costs, in the time of one 3x3 convolution 512 -> 512 on 2x512x64x64 in the same run.
 
-    python benchmarks/blocks.py [NAME ...] [--reference FOLDER] [--docs docs] [--device cpu]
+    python -m benchmarks.blocks [NAME ...] [--reference FOLDER] [--docs docs] [--device cpu]
 
 A NAME is a component (ocr) or a published module (ocr_head_mmseg); without any, all are run. Each component is run at
 its defaults on 2x512x64x64; with the folder of reference facts (`blocks.json`, `speed.json`, `golden/`), each published
@@ -16,7 +16,6 @@ import argparse
 import importlib.util
 import json
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,8 +24,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.published import PUBLISHED, Published
 from benchmarks.published.case import Called

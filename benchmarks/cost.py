@@ -1,6 +1,6 @@
 """Time to cost 50 random architectures: on the meta device, against a forward pass under fvcore's counter.
 
-    python benchmarks/cost.py [--count 50] [--size 512x1024] [--classes 19]
+    python -m benchmarks.cost [--count 50] [--size 512x1024] [--classes 19]
 
 The two take turns on the same architectures. Each line is one figure; the last is the ratio of the medians.
 """

@@ -3,9 +3,11 @@
 Three searches over the same space, one after another, in alternating rounds on one local Ray: this project (sampling,
 cost gate, identity, store, dashboard tables and all), Ray Tune with OptunaSearch as its documentation shows it, and the
 same with actor reuse. Every worker imports torch and timm. What is timed is the whole search, from its start to its
-end, Ray's own start excluded, divided by its trials.
+end, Ray's own start excluded, divided by its trials; and what a trial takes after start-up: the time between the end of
+the tenth trial and of the last, divided by the trials between. Without actor reuse every trial takes the same, so that
+search may be shorter.
 
-    python benchmarks/overhead.py [--trials 20] [--rounds 3]
+    python -m benchmarks.overhead [--trials 200] [--plain 40] [--rounds 3]
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ import time
 import warnings
 from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # stay on loopback
@@ -50,6 +52,22 @@ search: {sampler: tpe, trials: TRIALS, early_stopping: none}
 """
 
 
+STARTED = 10  # trials after which every worker is warm
+
+
+class Timed(NamedTuple):
+    """Seconds per trial: of the whole search, and after its workers have started. [s]"""
+
+    whole: float
+    warm: float
+
+
+def timed(seconds: float, ends: list[float]) -> Timed:
+    """From the length of a search and the moments at which its trials ended. [s]"""
+    ends = sorted(ends)
+    return Timed(seconds / len(ends), (ends[-1] - ends[STARTED - 1]) / (len(ends) - STARTED))
+
+
 def nothing(proposal: Proposal, work: Work, data: DataSet, device: torch.device) -> Generator[Epoch, None, Outcome]:
     """The recipe that does nothing: one epoch with a made-up score."""
     import timm  # noqa: F401
@@ -59,8 +77,8 @@ def nothing(proposal: Proposal, work: Work, data: DataSet, device: torch.device)
     return Finished()
 
 
-def ours(trials: int, folder: Path) -> float:
-    """Seconds per trial of this project. [s]"""
+def ours(trials: int, folder: Path) -> Timed:
+    """Seconds per trial of this project."""
     space = Space.loads(SPACE.replace("TRIALS", str(trials)))
     work, data = work_of(space, folder), dataset(space.data, {})
     start = time.perf_counter()
@@ -78,20 +96,20 @@ def ours(trials: int, folder: Path) -> float:
         )
         RayRunner(work, space.data, recipe=nothing).run(proposer)
         mirror.close()
-        finished = len(store.trials(study, states=["finished"]))
+        finished = store.trials(study, states=["finished"])
     seconds = time.perf_counter() - start
-    assert finished == trials, f"{finished} of {trials} trials finished"
-    return seconds / trials
+    assert len(finished) == trials, f"{len(finished)} of {trials} trials finished"
+    return timed(seconds, [trial["ended"].timestamp() for trial in finished])
 
 
-def documented(trials: int, folder: Path, *, reuse: bool) -> float:
-    """Seconds per trial of Ray Tune with OptunaSearch. [s]"""
+def documented(trials: int, folder: Path, *, reuse: bool) -> Timed:
+    """Seconds per trial of Ray Tune with OptunaSearch."""
 
     def train(config: dict[str, Any]) -> None:
         import timm  # noqa: F401
         import torch  # noqa: F401
 
-        tune.report({"miou": 1 / (1 + config["channels"])})
+        tune.report({"miou": 1 / (1 + config["channels"]), "ended": time.time()})
 
     space = {
         "model": tune.choice(["resnet10t", "resnet18", "mobilenetv3_small_050", "mobilenetv3_small_100"]),
@@ -111,36 +129,46 @@ def documented(trials: int, folder: Path, *, reuse: bool) -> float:
     results = tuner.fit()
     seconds = time.perf_counter() - start
     assert len(results) == trials and not results.errors, "a trial of Ray Tune failed"
-    return seconds / trials
+    return timed(seconds, [result.metrics["ended"] for result in results])
 
 
 def main() -> None:
     """Alternate, take medians, print the ratios last."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trials", type=int, default=20)
+    parser.add_argument("--trials", type=int, default=200)
+    parser.add_argument("--plain", type=int, default=40, help="trials of the search without actor reuse")
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
-    searches: dict[str, Callable[[int, Path], float]] = {
-        "segnas": ours,
-        "Ray Tune + OptunaSearch": lambda trials, folder: documented(trials, folder, reuse=False),
-        "Ray Tune + OptunaSearch, reuse_actors": lambda trials, folder: documented(trials, folder, reuse=True),
+    searches: dict[str, tuple[int, Callable[[int, Path], Timed]]] = {
+        "segnas": (arguments.trials, ours),
+        "Ray Tune + OptunaSearch": (arguments.plain, lambda trials, at: documented(trials, at, reuse=False)),
+        "Ray Tune + OptunaSearch, reuse_actors": (
+            arguments.trials,
+            lambda trials, at: documented(trials, at, reuse=True),
+        ),
     }
-    seconds: dict[str, list[float]] = {name: [] for name in searches}
+    seconds: dict[str, list[Timed]] = {name: [] for name in searches}
     with tempfile.TemporaryDirectory(prefix="nas-") as folder:
-        ray.init(address="local", include_dashboard=False, log_to_driver=False, _temp_dir=folder)
+        ray.init(address="local", include_dashboard=False, log_to_driver=False, num_cpus=2, _temp_dir=folder)
         for number in range(arguments.rounds):
-            for name, search in searches.items():
+            for name, (trials, search) in searches.items():
                 place = Path(folder) / f"{len(seconds[name])}-{len(name)}"
                 place.mkdir()
-                seconds[name].append(search(arguments.trials, place))
-                print(f"round {number + 1}: {name}: {seconds[name][-1]:.3f} s a trial", flush=True)
+                seconds[name].append(search(trials, place))
+                whole, warm = seconds[name][-1]
+                print(f"round {number + 1}: {name}: {whole:.3f} s a trial, {warm:.3f} s after start-up", flush=True)
         ray.shutdown()
-    medians = {name: statistics.median(values) for name, values in seconds.items()}
-    own = medians.pop("segnas")
-    for name, median in medians.items():
-        print(f"segnas {own:.3f} s a trial, {name} {median:.3f} s a trial, ratio {own / median:.3f}")
+    print("medians, in seconds a trial")
+    medians = {name: Timed(*map(statistics.median, zip(*runs, strict=True))) for name, runs in seconds.items()}
+    own = medians["segnas"]
+    for name, (trials, _) in searches.items():
+        whole, warm = medians[name]
+        print(
+            f"{name} ({trials} trials): whole {whole:.3f} (ratio {own.whole / whole:.3f}),"
+            f" after start-up {warm:.3f} (ratio {own.warm / warm:.3f})"
+        )
 
 
 if __name__ == "__main__":

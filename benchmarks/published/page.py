@@ -14,7 +14,7 @@ Row = dict[str, Any]
 
 HEAD = """# Components, measured
 
-Written by `python benchmarks/blocks.py --reference FOLDER --docs docs`; do not edit.
+Written by `python -m benchmarks.blocks --reference FOLDER --docs docs`; do not edit.
 
 Times are ratios to one 3x3 convolution 512 -> 512 without bias on 2x512x64x64 in the same run (CPU, one thread,
 float32); *train* is forward + backward in train mode. Multiply-accumulates (MACs) are those of the whole input:
