@@ -45,7 +45,7 @@ data: {shapes: {size: [64, 64]}}
 architecture:
   backbone: {timm: {model: {choice: [resnet10t, resnet18, mobilenetv3_small_050, mobilenetv3_small_100]}}}
   context: {choice: [none, ppm, aspp, psa]}
-  align: {bilinear: {channels: {choice: [16, 24, 32, 48, 64, 96]}}}
+  align: {bilinear: {channels: {int: [16, 128], step: 8}}}
   head: {choice: [linear, ssa]}
 training: {epochs: 1}
 search: {sampler: tpe, trials: TRIALS, early_stopping: none}
@@ -114,7 +114,7 @@ def documented(trials: int, folder: Path, *, reuse: bool) -> Timed:
     space = {
         "model": tune.choice(["resnet10t", "resnet18", "mobilenetv3_small_050", "mobilenetv3_small_100"]),
         "context": tune.choice(["none", "ppm", "aspp", "psa"]),
-        "channels": tune.choice([16, 24, 32, 48, 64, 96]),
+        "channels": tune.qrandint(16, 128, 8),
         "head": tune.choice(["linear", "ssa"]),
     }
     tuner = tune.Tuner(

@@ -10,6 +10,7 @@ from nas.store.schema import architecture, cost, study, trial
 
 _TRIAL_FIRST = ("number", "state", "miou", "miou_best", "pixel_accuracy")
 _TRIAL_LAST = (
+    "arm",
     "seed",
     "epochs",
     "epochs_planned",
@@ -34,6 +35,7 @@ _TRIAL_LAST = (
     "identity",
     "protocol_fingerprint",
     "replay_of",
+    "parent",
     "origin",
     "repeats",
 )

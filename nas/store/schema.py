@@ -28,7 +28,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-VERSION: Final = 2
+VERSION: Final = 3
 
 STATES: Final = (
     "proposed",
@@ -148,6 +148,7 @@ trial = Table(
     Column("cost_id", Integer, _parent("cost"), index=True),
     Column("protocol_fingerprint", String, nullable=False),
     Column("seed", BigInteger, nullable=False),
+    Column("arm", String),  # of an ablation: what it is called there
     Column("origin", String, nullable=False),  # who chose it: sampler, grid, neighbour or random; or imported
     Column("repeats", Integer, nullable=False),  # known networks that the sampler proposed just before it
     Column("miou", Float),  # at the last epoch
@@ -173,6 +174,7 @@ trial = Table(
     Column("host", String),
     Column("device", String),
     Column("replay_of", Integer, ForeignKey("trial.id", ondelete="SET NULL"), index=True),
+    Column("parent", Integer, ForeignKey("trial.id", ondelete="SET NULL")),  # whose weights it began with
     Column("error", Text),  # why it failed or was skipped
     # What is long comes last: a query over the columns above then never has to read past it.
     Column("class_iou", _json),
@@ -209,6 +211,21 @@ epoch = Table(
     Column("train_memory_bytes", BigInteger),
     Column("class_iou", _json),
     sqlite_with_rowid=False,
+)
+
+evaluation = Table(
+    "evaluation",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("trial_id", Integer, _parent("trial"), nullable=False, index=True),
+    Column("created", Moment, nullable=False),
+    Column("split", String, nullable=False),
+    Column("samples", Integer, nullable=False),
+    Column("settings", _json, nullable=False),  # {"sliding": false, "flip": true, "scales": [1.0], ...}
+    Column("miou", Float),
+    Column("pixel_accuracy", Float),
+    Column("class_iou", _json),
+    Column("seconds", Float),
 )
 
 provenance = Table(
