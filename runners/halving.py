@@ -13,7 +13,7 @@ from dataclasses import asdict
 import numpy as np
 
 from runners.protocol import Epoch, Halving, Paused, Proposal, Stopped
-from runners.rung import Rung, goes_on
+from runners.rung import Rung, Values, goes_on
 
 __all__ = ["ParetoHalving", "bracket_of", "goes_on", "rungs"]
 
@@ -63,6 +63,8 @@ class ParetoHalving:
 
     def goes_on(self, proposal: Proposal, epoch: Epoch) -> bool:
         """Record the trial where this epoch is a rung, and say whether it trains another epoch."""
+        if epoch.epoch == proposal.epochs:
+            self.finish(proposal.trial, proposal.known, epoch)
         if epoch.epoch not in self._ladder(proposal):
             return True
         self.record(proposal.trial, proposal.known, epoch)
@@ -83,10 +85,18 @@ class ParetoHalving:
 
     def record(self, trial: int, known: Mapping[str, float], epoch: Epoch) -> None:
         """Remember a trial at a rung, without judging it."""
+        self._rung(trial, epoch.epoch).add(trial, self._values(known, epoch))
+
+    def finish(self, trial: int, known: Mapping[str, float], epoch: Epoch) -> None:
+        """Remember how a trial has ended its schedule: what the rungs that it has passed are measured by."""
+        for rung in self._rungs.values():
+            rung.finish(trial, self._values(known, epoch))
+
+    def _values(self, known: Mapping[str, float], epoch: Epoch) -> Values:
         values = asdict(epoch) | dict(known)
         found = (math.nan if values.get(name) is None else float(values[name]) for name in self._objectives)
         signs = (-1.0 if goal == "max" else 1.0 for goal in self._objectives.values())
-        self._rung(trial, epoch.epoch).add(trial, tuple(s * value for s, value in zip(signs, found, strict=True)))
+        return tuple(sign * value for sign, value in zip(signs, found, strict=True))
 
     # Trials that wait
 

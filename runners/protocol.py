@@ -208,6 +208,9 @@ class Halving:
         promote: a stopped trial goes on later, from its checkpoint, when its rung has filled and it is now among the
             best 1/eta; until then it is `paused`. On recorded curves the front gets as good after fewer epochs; the
             checkpoints of those that wait need the disk.
+        trust: a rung stops nobody before its ranking has proved itself: until the trials that finished are ranked by
+            their scores at the rung as at their end, to this Kendall's tau at least; null trusts every rung at once.
+            Where networks that learn slowly end best, nothing is stopped then.
     """
 
     grace: Annotated[int, Range(1, 10_000)] = 1
@@ -216,6 +219,7 @@ class Halving:
     spread: Spread = "crowding"
     brackets: Annotated[int, Range(1, 8)] = 1
     promote: bool = True
+    trust: Annotated[float | None, Range(-1.0, 1.0)] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

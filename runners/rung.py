@@ -7,11 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import kendalltau
 
 from runners.protocol import Halving, Spread, Stopped
 from runners.ranking import Points, best
 
 Values = tuple[float, ...]
+
+_FINALS = 5  # finished trials without which nobody knows how well a rung ranks
 
 
 def goes_on(points: Points, *, eta: int, minimum: int, spread: Spread = "crowding") -> NDArray[np.bool_]:
@@ -29,6 +32,19 @@ def goes_on(points: Points, *, eta: int, minimum: int, spread: Spread = "crowdin
     if len(rivals) >= minimum:
         chosen[finite] = best(rivals, -(-len(rivals) // eta), spread)
     return chosen
+
+
+def agreement(early: Points, final: Points) -> float:
+    """How far a rung ranks trials as their end does: Kendall's tau-b, the least of all objectives that training moves.
+
+    Args:
+        early: (n, objectives) at the rung.
+        final: (n, objectives) of the same trials at the end of their schedules.
+    """
+    moved = [axis for axis in range(early.shape[1]) if (early[:, axis] != final[:, axis]).any()]
+    taus = [float(kendalltau(early[:, axis], final[:, axis]).statistic) for axis in moved]
+    # Where all are equal there is no ranking to agree with.
+    return min((-1.0 if math.isnan(tau) else tau for tau in taus), default=1.0)
 
 
 @dataclass(slots=True)
@@ -50,6 +66,8 @@ class Rung:
         self._options = options
         self._points: dict[int, Values] = {}
         self._waiting: dict[int, _Waiting] = {}
+        self._finals: dict[int, Values] = {}
+        self._trusted = options.trust is None
         self._best: frozenset[int] | None = frozenset()  # None: something has changed
 
     def __contains__(self, trial: int) -> bool:
@@ -63,11 +81,24 @@ class Rung:
         self._points[trial] = values
         self._best = None
 
+    def finish(self, trial: int, values: Values) -> None:
+        """A trial that was here has come to the end of its schedule: the rung can be told whether it ranks well."""
+        trust = self._options.trust
+        if trust is None or trial not in self._points:
+            return
+        self._finals[trial] = values
+        early = np.array([self._points[t] for t in self._finals], dtype=np.float64)
+        final = np.array(list(self._finals.values()), dtype=np.float64)
+        finite = np.isfinite(early).all(axis=1) & np.isfinite(final).all(axis=1)
+        self._trusted = int(finite.sum()) >= _FINALS and agreement(early[finite], final[finite]) >= trust
+        self._best = None
+
     def best(self) -> frozenset[int]:
-        """The trials that are among the best 1/eta now."""
+        """The trials that are among the best 1/eta now; all of them while the rung is not trusted."""
         if self._best is None:
             options, points = self._options, np.array(list(self._points.values()), dtype=np.float64)
-            marks = goes_on(points, eta=options.eta, minimum=options.minimum, spread=options.spread)
+            eta = options.eta if self._trusted else 1
+            marks = goes_on(points, eta=eta, minimum=options.minimum, spread=options.spread)
             self._best = frozenset(trial for trial, mark in zip(self._points, marks, strict=True) if mark)
         return self._best
 

@@ -13,10 +13,10 @@ import optuna
 
 from blocks.catalogue import versions
 from blocks.errors import SpaceError
-from blocks.options import Value
+from nas.propose.modelled import Modelled
+from nas.propose.pool import neighbours
 from nas.propose.samplers import ask, parameters
-from nas.space import Candidate, Forbidden, Question, Space
-from nas.space.questions import drawn, same
+from nas.space import Candidate, Forbidden, Space
 from runners.data import DataInfo
 from runners.protocol import Protocol, identity
 
@@ -24,7 +24,6 @@ Origin = Literal["sampler", "grid", "neighbour", "random"]
 
 _PATIENCE = 10  # known networks in a row before an unseen one is looked for without the sampler
 _TRIES = 300  # neighbours, and then random candidates, that are looked at for that
-_OTHERS = 16  # other answers to one question that are looked at
 _SEARCHED = 100_000  # spaces up to this size are searched through after that
 
 
@@ -57,15 +56,25 @@ class Candidates:
         study: Optuna's, in memory.
         data: what the networks are for.
         data_fingerprint: of its files.
+        model: proposes in Optuna's place, or None.
     """
 
-    def __init__(self, space: Space, study: optuna.Study, data: DataInfo, data_fingerprint: str) -> None:
+    def __init__(
+        self,
+        space: Space,
+        study: optuna.Study,
+        data: DataInfo,
+        data_fingerprint: str,
+        *,
+        model: Modelled | None = None,
+    ) -> None:
         self._space = space
         self._study = study
         self._data = data
         self._data_fingerprint = data_fingerprint
         # The grid is enumerated here and Optuna is handed every answer; nothing is left to sample.
         self._grid = space.enumerate() if space.search.sampler.name == "grid" else None
+        self._model = model
         self._questions = {question.path: question for question in space.questions()}
         self._last: Candidate | None = None  # what the sampler proposed last
         self.total = _total(space)  # different trainings in the space, where that is known
@@ -98,6 +107,9 @@ class Candidates:
         if self._grid is not None:
             following = next(self._grid, None)
             return None if following is None else self.fixed(following.answers, "grid")
+        if self._model is not None:
+            found = self._model.propose()
+            return self._unseen(seen) if found is None else self.fixed(found.answers)
         if repeats < _PATIENCE:
             for _ in range(_PATIENCE):
                 try:
@@ -122,7 +134,7 @@ class Candidates:
         rng = random.Random(self._space.search.seed + len(seen))
         chosen = (self._space.sample(rng) for _ in range(_TRIES))
         ways: list[tuple[Origin, Iterator[Candidate]]] = [
-            ("neighbour", itertools.islice(self._neighbours(rng), _TRIES)),
+            ("neighbour", itertools.islice(self._around(rng), _TRIES)),
             ("random", chosen),
         ]
         if self.total is not None and self.total <= _SEARCHED:
@@ -133,24 +145,9 @@ class Candidates:
                 return self.fixed(found.answers, origin)
         return None
 
-    def _neighbours(self, rng: random.Random) -> Iterator[Candidate]:
-        """Networks that differ from the sampler's last one in a single answer and what depends on it."""
-        if self._last is None:
-            return
-        answers = self._last.answers
-        changes = [(path, value) for path in answers for value in _others(self._questions[path], answers[path], rng)]
-        rng.shuffle(changes)
-        for path, value in changes:
-            changed = {**answers, path: value}
-
-            def answer(question: Question, changed: Mapping[str, Any] = changed) -> Any:
-                # What only exists through the change is drawn.
-                return changed[question.path] if question.path in changed else drawn(question.domain, rng)
-
-            try:
-                yield self._space.choose(answer)
-            except Forbidden:
-                continue
+    def _around(self, rng: random.Random) -> Iterator[Candidate]:
+        """Neighbours of what the sampler proposed last."""
+        return iter(()) if self._last is None else neighbours(self._space, self._questions, self._last.answers, rng)
 
     def _keyed(self, trial: optuna.Trial, candidate: Candidate) -> Asked:
         return Asked(trial, candidate, self._protocol(candidate), self._key(candidate))
@@ -182,15 +179,6 @@ def key_of(space: Space, candidate: Candidate, data: DataInfo, data_fingerprint:
     protocol = protocol_of(space, candidate, data, data_fingerprint)
     known = versions(candidate.architecture, protocol.losses())
     return identity(candidate.architecture, protocol, space.search.seed, known)
-
-
-def _others(question: Question, value: Value, rng: random.Random) -> list[Value]:
-    """A few other answers to a question."""
-    size = question.size
-    if size is not None and size <= _OTHERS:
-        return [other for other in question.domain if not same(other, value)]
-    drawings = (drawn(question.domain, rng) for _ in range(_OTHERS))
-    return [other for other in drawings if not same(other, value)]
 
 
 def _total(space: Space) -> int | None:

@@ -5,19 +5,22 @@ from __future__ import annotations
 import math
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from blocks.architecture import Architecture, Component
 from blocks.errors import BlockError
 from blocks.network import fetch
 from nas.propose.budget import Budget, built_cost
-from nas.propose.candidates import Asked, Candidates
+from nas.propose.candidates import Asked, Candidates, protocol_of
 from nas.propose.limits import Limits
 from nas.propose.memory import FINAL, Memory
 from nas.propose.mirror import Mirror
+from nas.propose.modelled import Modelled
 from nas.propose.partial_order import PartialOrder
 from nas.propose.progress import Progress
-from nas.space import Space
+from nas.space import Candidate, Space
 from nas.store import CUT_SHORT, Store, choices_of
 from runners.data import DataInfo
 from runners.protocol import Epoch, Failed, Finished, Interrupted, Outcome, Proposal, Protocol, Rejected
@@ -73,9 +76,11 @@ class OptunaProposer:
         self._seen: dict[str, int] = {}  # key of a result -> number of the trial of this study that has it
         told, left = store.told(study_id), store.unfinished(study_id, CUT_SHORT)
         self.memory = Memory(space, told, progress, mirror)
+        self.model = Modelled(space, self._counted) if space.search.sampler.name == "surrogate" else None
         self._recall(told, left)
         self._again = deque(left)
-        self._candidates = Candidates(space, self.memory.study, data, data_fingerprint)
+        self._protocol = partial(protocol_of, space, data=data, data_fingerprint=data_fingerprint)
+        self._candidates = Candidates(space, self.memory.study, data, data_fingerprint, model=self.model)
         progress.possible = self._candidates.total
 
     def propose(self) -> Proposal | None:
@@ -130,6 +135,8 @@ class OptunaProposer:
         self._store.epoch(self._ids[trial], epoch)
         self._budget.hit()
         self._limits.spend(epoch)
+        if self.model is not None:
+            self.model.hear(trial, epoch.epoch, asdict(epoch))
         self.progress.epoch(trial, epoch)
 
     def retried(self, trial: int, reason: str) -> None:
@@ -172,8 +179,18 @@ class OptunaProposer:
                 self._order_by(row)
         for row in told:
             self._ids[row["number"]] = row["id"]
+        if self.model is not None:
+            for row in sorted((*told, *left), key=lambda row: row["number"]):
+                self._model_recalls(self.model, row)
         self._limits.carry((*told, *left))
         self.progress.carry(Counter(row["state"] for row in told))
+
+    def _model_recalls(self, model: Modelled, row: Mapping[str, Any]) -> None:
+        costs = {name: row[name] for name in _COSTS if row[name] is not None}
+        model.begin(row["number"], row["answers"], row["epochs_planned"], costs)
+        for epoch in self._store.epochs(row["id"]) if row["epochs"] else ():
+            model.hear(row["number"], epoch["epoch"], epoch)
+        model.end(row["number"], row)
 
     def _resumed(self, row: Mapping[str, Any]) -> Proposal | None:
         """Hand out again what did not come to its end: in a run before this one, or because it was paused.
@@ -223,7 +240,10 @@ class OptunaProposer:
         if known is not None:
             self._store.replay(self._ids[number], known["id"])
             self.progress.end(number, "replayed", note=f"trained as trial {known['number']} of {known['study']}")
-            self._tell(asked, self._row(number))
+            row = self._row(number)
+            if self.model is not None:
+                self.model.end(number, row)
+            self._tell(asked, row)
             return None
         if reason := self._order and self._order.hopeless(asked.candidate.answers, cost or {}):
             self._skipped_in_a_row += 1
@@ -241,6 +261,13 @@ class OptunaProposer:
             return None, Failed(reason=f"cannot be built: {error}")
         return cost, self._budget.exceeded(cost or {})
 
+    def _counted(self, candidate: Candidate) -> Mapping[str, float] | None:
+        """What a candidate costs that may never be trained, for the model."""
+        try:
+            return self._cost(candidate.architecture, self._protocol(candidate))
+        except BlockError:
+            return None
+
     def _record(self, number: int, asked: Asked, cost: Mapping[str, int] | None) -> None:
         candidate = asked.candidate
         self._ids[number] = self._store.propose(
@@ -257,6 +284,8 @@ class OptunaProposer:
             origin=asked.origin,
             repeats=asked.repeats,
         )
+        if self.model is not None:
+            self.model.begin(number, candidate.answers, asked.protocol.recipe().epochs, cost or {})
 
     def _proposal(self, number: int, asked: Asked, cost: Mapping[str, float], *, done: int) -> Proposal:
         architecture = asked.candidate.architecture
@@ -273,6 +302,8 @@ class OptunaProposer:
             done=done,
         )
         self._asked[number] = asked
+        if self.model is not None:
+            self.model.train(number)
         self.progress.start(proposal)
         return proposal
 
@@ -280,6 +311,8 @@ class OptunaProposer:
         """Record how a trial ended and return what the store has of it."""
         self._store.end(self._ids[number], outcome)
         row = self._row(number)
+        if self.model is not None:
+            self.model.end(number, row)
         if isinstance(outcome, Rejected) or (isinstance(outcome, Failed) and not row["epochs"]):
             self._budget.miss(outcome)
         self.progress.end(number, row["state"], outcome)

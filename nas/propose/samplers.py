@@ -68,10 +68,11 @@ def _by_chance(options: Mapping[str, Any], seed: int) -> BaseSampler:
     return RandomSampler(seed=seed)
 
 
-# The grid is enumerated by the proposer, which hands Optuna every answer; nothing is left to sample.
+# The grid is enumerated and the surrogate asked by the proposer, which hands Optuna every answer.
 _BUILDERS: Mapping[str, Callable[[Mapping[str, Any], int], BaseSampler]] = {
     "random": _by_chance,
     "grid": _by_chance,
+    "surrogate": _by_chance,
     "nsga2": _nsga2,
     "nsga3": _nsga3,
     "tpe": _tpe,

@@ -124,8 +124,22 @@ class GP:
     deterministic: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surrogate:
+    """A model of the score over choices and epochs: expected hypervolume improvement where costs are known.
+
+    Args:
+        startup: candidates spread over the cost range before the model speaks. [count]
+
+    Why:
+        SURROGATE_WHY
+    """
+
+    startup: Annotated[int, Range(2, 100_000)] = 6
+
+
 SAMPLERS: Mapping[str, type] = MappingProxyType(
-    {"random": Random, "grid": Grid, "nsga2": NSGA2, "nsga3": NSGA3, "tpe": TPE, "gp": GP}
+    {"random": Random, "grid": Grid, "nsga2": NSGA2, "nsga3": NSGA3, "tpe": TPE, "gp": GP, "surrogate": Surrogate}
 )
 
 

@@ -77,8 +77,11 @@ def recall(stopper: ParetoHalving, store: Store, study_id: int) -> None:
         if row["outside"]:
             continue
         known = {name: row[name] for name in _KNOWN if row[name] is not None}
-        for epoch in store.epochs(row["id"]) if row["epochs"] else []:
-            stopper.record(row["number"], known, epoch_of(epoch))
+        for recorded in store.epochs(row["id"]) if row["epochs"] else []:
+            epoch = epoch_of(recorded)
+            stopper.record(row["number"], known, epoch)
+            if epoch.epoch == row["epochs_planned"]:
+                stopper.finish(row["number"], known, epoch)
         if row["state"] == "paused":
             stopper.wait(row["number"], Stopped(row["rung"], row["missing"]))
 

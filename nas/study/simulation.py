@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 from typing import Protocol as Interface
 
@@ -220,8 +220,10 @@ class _Brief:
         """Not worth a transaction."""
 
     def epoch(self, trial: int, epoch: Epoch) -> None:
-        """Keep it until the trial ends."""
+        """Keep it until the trial ends; a model hears of it at once."""
         self._last[trial] = epoch
+        if self._inner.model is not None:
+            self._inner.model.hear(trial, epoch.epoch, asdict(epoch))
 
     def retried(self, trial: int, reason: str) -> None:
         """As the inner one."""

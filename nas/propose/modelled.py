@@ -1,0 +1,254 @@
+"""The sampler `surrogate`: proposes the network that promises to add most to the front.
+
+Costs are known, or nearly so, before anything is trained: what is uncertain of a network is its score alone. So the
+hypervolume that it may be expected to add is an integral over the cost axes: at every cost that it would fit in, the
+expected improvement on the best score that is known for so little. No sampling, no scales to choose, and every cost
+range gets its share.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from scipy.stats import norm, qmc
+
+from blocks.options import Value
+from nas.propose.pool import Pool
+from nas.propose.surrogate import Array, Encoder, Seen, Surrogate
+from nas.space import Candidate, Space
+
+Costs = Callable[[Candidate], Mapping[str, float] | None]
+
+_SURVEY = 48  # candidates that are costed before anything is proposed
+_POINTS = 128  # at which the cost axes are looked at
+_MOST = 400  # scores that the model takes in, and costs
+_GAIN = 1e-9
+
+
+@dataclass(slots=True)
+class _Known:
+    """What is known of one trial."""
+
+    answers: Mapping[str, Value]
+    place: Array
+    epochs: int  # planned
+    costs: dict[str, float] = field(default_factory=dict)
+    scores: dict[int, float] = field(default_factory=dict)
+    training: bool = False
+
+
+class Modelled:
+    """Remembers what is known of a study, and proposes.
+
+    Args:
+        space: the questions, one score among the objectives, costs among objectives and budget.
+        costs: counts what a candidate costs, or None where nobody knows or it cannot be built.
+    """
+
+    def __init__(self, space: Space, costs: Costs) -> None:
+        startup = dict(space.search.sampler.options)["startup"]
+        assert isinstance(startup, int)  # its bounds say so
+        self._space = space
+        self._seed = space.search.seed
+        self._startup = startup
+        self._score = next(name for name, goal in space.objectives.items() if goal == "max")
+        self._axes = tuple(name for name, goal in space.objectives.items() if goal == "min")
+        self._budget = dict(space.budget)
+        self._costs = costs
+        self._encoder = Encoder(space.questions())
+        self._pool = Pool(space, self._encoder)
+        self._scores = Surrogate(self._encoder)
+        self._priced = {name: Surrogate(self._encoder) for name in dict.fromkeys((*self._axes, *self._budget))}
+        self._known: dict[int, _Known] = {}
+        self._surveyed: list[tuple[Candidate, Array, Mapping[str, float]]] = []
+
+    # What it hears
+
+    def begin(self, trial: int, answers: Mapping[str, Value], epochs: int, costs: Mapping[str, float]) -> None:
+        """A trial has been recorded; it is not necessarily trained."""
+        place = self._encoder(answers)
+        self._pool.take(place)
+        self._known[trial] = _Known(answers, place, epochs, {name: float(value) for name, value in costs.items()})
+
+    def train(self, trial: int) -> None:
+        """It is in training from now on."""
+        self._known[trial].training = True
+
+    def hear(self, trial: int, epoch: int, figures: Mapping[str, Any]) -> None:
+        """It has come to the end of an epoch with these figures."""
+        known = self._known[trial]
+        known.costs |= self._measured(figures)
+        value = figures["miou"] if self._score == "miou_best" else figures[self._score]
+        if value is None or not math.isfinite(value):
+            return
+        if self._score == "miou_best":
+            value = max(value, *known.scores.values(), 0.0)
+        known.scores[epoch] = float(value)
+
+    def end(self, trial: int, row: Mapping[str, Any]) -> None:
+        """It has ended as recorded; a replayed one brings its result along."""
+        known = self._known[trial]
+        known.training = False
+        if row["state"] == "rejected" and row["exceeded"] in self._priced:
+            known.costs[row["exceeded"]] = float(row["exceeded_value"])
+        known.costs |= self._measured(row)
+        if row["state"] == "replayed":
+            known.scores[known.epochs] = float(row[self._score])
+
+    def _measured(self, figures: Mapping[str, Any]) -> dict[str, float]:
+        return {name: float(figures[name]) for name in self._priced if figures.get(name) is not None}
+
+    # What it proposes
+
+    def propose(self) -> Candidate | None:
+        """The most promising candidate that was not proposed before, or None where the pool holds no other."""
+        if not self._surveyed:
+            self._survey()
+        rng = np.random.default_rng([self._seed, len(self._known)])
+        scored = [known for known in self._known.values() if known.scores]
+        if len(self._known) < self._startup or len(scored) < 2:
+            return self._spread(rng)
+        candidates, places = self._pool.candidates(rng, [known.answers for known in self._best(scored)])
+        if not candidates:
+            return None
+        gains = self._gains(places, scored)
+        best = candidates[int(np.argmax(gains + _GAIN * rng.random(len(gains))))]
+        self._pool.take(self._encoder(best.answers))
+        return best
+
+    def _survey(self) -> None:
+        rng = np.random.default_rng([self._seed, 0])
+        for candidate, place in self._pool.drawn(rng, _SURVEY):
+            if (costs := self._costs(candidate)) is not None:
+                self._surveyed.append((candidate, place, costs))
+
+    def _spread(self, rng: np.random.Generator) -> Candidate | None:
+        """A surveyed candidate where the cost range has been covered least."""
+        free = [s for s in self._surveyed if not self._pool.taken(s[1]) and self._affordable(s[2])]
+        if not free:
+            found = next(iter(self._pool.drawn(rng, 1)), None)
+            return None if found is None else found[0]
+        axis = next((name for name in self._axes if all(name in costs for _, _, costs in free)), None)
+        chosen = free[int(rng.integers(len(free)))]
+        begun = [math.log(k.costs[axis]) for k in self._known.values() if axis is not None and k.costs.get(axis)]
+        if axis is not None and begun:
+            chosen = max(free, key=lambda s: min(abs(math.log(s[2][axis]) - other) for other in begun))
+        elif axis is not None:
+            chosen = min(free, key=lambda s: s[2][axis])
+        self._pool.take(chosen[1])
+        return chosen[0]
+
+    def _affordable(self, costs: Mapping[str, float]) -> bool:
+        return all(costs.get(name, 0.0) <= limit for name, limit in self._budget.items())
+
+    def _best(self, scored: Iterable[_Known]) -> list[_Known]:
+        """Networks worth looking around: each the best at its cost or below, by the last score of each."""
+        ordered = sorted(scored, key=lambda k: [k.costs.get(name, math.inf) for name in self._axes])
+        best, found = -math.inf, []
+        for known in ordered:
+            last = known.scores[max(known.scores)]
+            if last > best:
+                best = last
+                found.append(known)
+        return found
+
+    def _gains(self, places: Array, scored: list[_Known]) -> Array:
+        """The hypervolume that each may be expected to add, on logarithms of the costs."""
+        seen = self._seen(scored)
+        self._scores.fit(seen)
+        ended = [k for k in scored if k.epochs in k.scores]
+        running = [(t, k) for t, k in self._known.items() if k.training]
+        believed = np.zeros(0)
+        if running:
+            # What is in training counts as what it is believed to become: others then look elsewhere.
+            at, trials = np.array([k.place for _, k in running]), np.array([t for t, _ in running], dtype=np.float64)
+            believed, _ = self._scores.predict(seen, at, trials)
+            seen = Seen(
+                np.vstack([seen.places, at]),
+                np.r_[seen.left, np.zeros(len(running))],
+                np.r_[seen.trials, trials],
+                np.r_[seen.values, believed],
+            )
+        mean, spread = self._scores.predict(seen, places, np.full(len(places), -1.0))
+        prices = {name: self._predicted(name, places) for name in self._priced}
+        scores = np.r_[[k.scores[k.epochs] for k in ended], believed]
+        bought = np.array([self._spent(k, prices) for k in [*ended, *(k for _, k in running)]])
+        if self._axes:
+            gains = _expected(mean, spread, np.stack([prices[n] for n in self._axes], 1), scores, bought)
+        else:
+            gains = _improvement(mean, spread, scores.max(initial=0.0))
+        for name, limit in self._budget.items():
+            gains = np.where(prices[name] <= math.log(limit), gains, 0.0)
+        return np.asarray(gains)
+
+    def _spent(self, known: _Known, prices: Mapping[str, Array]) -> list[float]:
+        return [
+            math.log(known.costs[name]) if name in known.costs else float(self._predicted(name, known.place[None])[0])
+            for name in self._axes
+        ]
+
+    def _seen(self, scored: list[_Known]) -> Seen:
+        """The scores that the model takes in: the last one of each trial, and those a halving of the schedule apart."""
+        rows = []
+        for trial, known in reversed(self._known.items()):
+            if known.scores:
+                rows += [
+                    (known.place, math.log2(known.epochs / e), float(trial), known.scores[e]) for e in _told(known)
+                ]
+            if len(rows) >= _MOST:
+                break
+        places, left, trials, values = zip(*rows, strict=True)
+        return Seen(np.array(places), np.array(left), np.array(trials), np.array(values))
+
+    def _predicted(self, name: str, places: Array) -> Array:
+        """The logarithm of a cost."""
+        known = [(k.place, k.costs[name]) for k in self._known.values() if k.costs.get(name)]
+        known += [(place, costs[name]) for _, place, costs in self._surveyed if costs.get(name)]
+        if len(known) < 2:
+            return np.zeros(len(places))
+        at, values = zip(*known[-_MOST:], strict=True)
+        seen = Seen(np.array(at), np.zeros(len(at)), np.arange(len(at), dtype=np.float64), np.log(values))
+        self._priced[name].fit(seen)
+        return self._priced[name].predict(seen, places, np.full(len(places), -1.0))[0]
+
+
+def _told(known: _Known) -> list[int]:
+    """The last epoch, and those at whole halvings of the schedule."""
+    last = max(known.scores)
+    halvings = (known.epochs // 2**n for n in range(1, known.epochs.bit_length()))
+    return sorted({last, *(epoch for epoch in halvings if epoch in known.scores)})
+
+
+def _expected(mean: Array, spread: Array, prices: Array, scores: Array, bought: Array) -> Array:
+    """Expected hypervolume improvement where costs are known.
+
+    Args:
+        mean: (m,) of the score.
+        spread: (m,) its standard deviation.
+        prices: (m, costs) logarithms.
+        scores: (n,) of what is known, or believed.
+        bought: (n, costs) their costs, likewise.
+    """
+    every = np.vstack([prices, bought.reshape(-1, prices.shape[1])])
+    low, high = every.min(0), every.max(0)
+    axes = prices.shape[1]
+    # One axis is cut into even steps; several are covered by a net that is as even as few points can be.
+    unit = (
+        (np.arange(_POINTS)[:, None] + 0.5) / _POINTS if axes == 1 else qmc.Sobol(axes, scramble=False).random(_POINTS)
+    )
+    at = low + unit * np.where(high > low, high - low, 1.0)
+    best = np.zeros(len(at))
+    for score, cost in zip(scores, bought, strict=True):
+        best = np.where((cost <= at).all(1), np.maximum(best, score), best)
+    fits = (prices[:, None, :] <= at[None]).all(2)
+    return np.asarray((_improvement(mean[:, None], spread[:, None], best[None]) * fits).mean(1))
+
+
+def _improvement(mean: Array, spread: Array, best: Array | float) -> Array:
+    """Expected improvement (Mockus, 1975; Jones et al., 1998, eq. 15)."""
+    above = (mean - best) / spread
+    return np.asarray(spread * (above * norm.cdf(above) + norm.pdf(above)))
