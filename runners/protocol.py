@@ -231,6 +231,8 @@ class Work:
         folder: where trials keep checkpoints; on a cluster, a folder that all nodes see.
         cpu: CPUs per trial, fractions allowed. [count]
         gpu: GPUs per trial, fractions allowed. [count]
+        pack: each trial gets the share of a GPU that its memory needs; `gpu` is then the most.
+        gpu_bytes: memory of each GPU for that; None asks the GPUs. [bytes]
         loaders: processes that load data, per trial; 0 loads in the trial's own process. [count]
         keep: which checkpoints stay.
         halving: early stopping, or None to train everything to its end.
@@ -246,6 +248,8 @@ class Work:
     folder: Path
     cpu: float = 1.0
     gpu: float = 0.0
+    pack: bool = False
+    gpu_bytes: float | None = None
     loaders: int = 0
     keep: Keep = "last"
     halving: Halving | None = None

@@ -68,7 +68,7 @@ class OptunaProposer:
         self._cost = cost
         self._prepared: set[Component] = set()
         self._budget = Budget(space.budget)
-        self._limits = Limits(space.search, gpu=space.resources.gpu)
+        self._limits = Limits(space.search, gpu=space.resources.gpus)
         self._order = PartialOrder(space.questions(), space.objectives) if space.search.partial_order else None
         self._skipped_in_a_row = 0
         self._ids: dict[int, int] = {}  # number in the study -> id in the store

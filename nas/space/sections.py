@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Literal, Any
 
 from blocks.architecture import Component
 from blocks.errors import nearest
@@ -58,7 +58,9 @@ class Resources:
 
     Args:
         cpu: CPUs per trial, fractions allowed. [count]
-        gpu: GPUs per trial, fractions allowed. [count]
+        gpu: GPUs per trial, fractions allowed; `auto` runs as many trials on each GPU as its memory holds: every one
+            gets the share that its network needs, by its cost and by what others were measured to take. [count]
+        gpu_bytes: memory of each GPU, for `auto`; null asks the GPUs. [bytes]
         loaders: processes that load data, per trial; 0 loads in the trial's own process. [count]
         concurrent: most trials at once; null is as many as fit. [count]
         keep: which checkpoints stay.
@@ -69,13 +71,19 @@ class Resources:
     """
 
     cpu: Annotated[float, Range(0.01, 4096)] = 1.0
-    gpu: Annotated[float, Range(0.0, 4096)] = 0.0
+    gpu: Annotated[float | Literal["auto"], Range(0.0, 4096)] = 0.0
+    gpu_bytes: Annotated[float | None, Range(1e6, 1e15)] = None
     loaders: Annotated[int, Range(0, 256)] = 0
     concurrent: Annotated[int | None, Range(1, 100_000)] = None
     keep: Keep = "last"
     checkpoint_minutes: Annotated[float, Range(0.0, 1e6)] = 10.0
     trial_minutes: Annotated[float | None, Range(1e-3, 1e6)] = None
     stalled_minutes: Annotated[float | None, Range(1e-3, 1e6)] = None
+
+    @property
+    def gpus(self) -> float:
+        """The most that one trial gets. [count]"""
+        return 1.0 if self.gpu == "auto" else self.gpu
 
 
 @dataclass(slots=True)

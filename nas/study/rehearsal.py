@@ -52,7 +52,10 @@ def rehearse(space: Space) -> list[dict[str, Any]]:
         {"what": "its time per epoch", "value": f"{epoch.seconds:.1f} s"},
         {"what": "hours of one place at most", "value": f"{total / 3600:.2f}"},
         {"what": "hours with early stopping, about", "value": f"{total * least / epochs / 3600:.2f}"},
-        {"what": "each trial gets", "value": f"{work.cpu:g} CPU, {work.gpu:g} GPU; divide the hours by trials at once"},
+        {
+            "what": "each trial gets",
+            "value": f"{work.cpu:g} CPU, {_share(work)} GPU; divide the hours by trials at once",
+        },
     ]
 
 
@@ -87,6 +90,10 @@ def _one_epoch(space: Space, data: DataSet, work: Work, candidate: Candidate) ->
             return next(running)
         finally:
             running.close()
+
+
+def _share(work: Work) -> str:
+    return "its share of a" if work.pack else f"{work.gpu:g}"
 
 
 def _stopped_early(space: Space, epochs: float) -> float:

@@ -15,6 +15,7 @@ from ray.tune.search import Searcher
 
 from blocks.errors import RunError
 from runners.deadline import Deadline
+from runners.packing import Packing
 from runners.protocol import Failed, Interrupted, Outcome, Proposal, Proposer, Stopper, Work
 
 
@@ -27,16 +28,25 @@ class Bridge:
         job: what every worker is given beside a proposal.
         work: the limits of a trial, and where it leaves its files.
         concurrent: most trials at once. [count]
+        packing: grants shares of GPUs, or None where every trial gets the same.
     """
 
     def __init__(
-        self, proposer: Proposer, stopper: Stopper | None, job: Mapping[str, object], work: Work, concurrent: int
+        self,
+        proposer: Proposer,
+        stopper: Stopper | None,
+        job: Mapping[str, object],
+        work: Work,
+        concurrent: int,
+        *,
+        packing: Packing | None = None,
     ) -> None:
         self._proposer = proposer
         self._work = work
         self._stopper = stopper
         self._job = job
         self._concurrent = concurrent
+        self._packing = packing
         self._open: dict[str, Proposal] = {}
         self._heard: set[str] = set()
         self._recorded: dict[int, int] = {}  # trial -> its last epoch that was recorded
@@ -58,7 +68,7 @@ class Bridge:
             NasError: see `check`.
         """
         self.check()
-        if len(self._open) >= self._concurrent:
+        if len(self._open) >= self._concurrent or (self._packing is not None and self._packing.full):
             return None
         if self._lost:
             return self._handed(ray_id, self._lost.pop(0))
@@ -77,7 +87,9 @@ class Bridge:
 
     def _handed(self, ray_id: str, proposal: Proposal) -> dict[str, Any]:
         self._open[ray_id] = proposal
-        return {"proposal": proposal, **self._job}
+        if self._packing is None:
+            return {"proposal": proposal, **self._job}
+        return {"proposal": proposal, **self._job, "work": replace(self._work, gpu=self._packing.grant(proposal))}
 
     def check(self) -> None:
         """Let through what ended the sweep; Tune itself swallows what is raised while it hears a result.
@@ -114,6 +126,8 @@ class Bridge:
         if epoch is not None:
             self._proposer.epoch(proposal.trial, epoch)
             self._recorded[proposal.trial] = epoch.epoch
+            if self._packing is not None:
+                self._packing.measured(proposal, epoch)
             if outcome is None and self._stopper is not None and not self._stopper.goes_on(proposal, epoch):
                 outcome = self._stopper.stopped(proposal, epoch)
             if ray_id in self._deadlines:
@@ -137,7 +151,12 @@ class Bridge:
         proposal = self._open.pop(ray_id, None)
         self._deadlines.pop(ray_id, None)
         if proposal is not None:
+            self._release(proposal)
             self._proposer.ended(proposal.trial, outcome)
+
+    def _release(self, proposal: Proposal) -> None:
+        if self._packing is not None:
+            self._packing.release(proposal)
 
     def over(self) -> bool:
         """The sweep has spent what it may."""
@@ -162,6 +181,7 @@ class Bridge:
                 self.end(ray_id, Failed(reason=death(text), traceback=text))
                 return
             del self._open[ray_id]
+            self._release(proposal)
             self._deadlines.pop(ray_id, None)
             self._retried.add(proposal.trial)
             self._proposer.retried(proposal.trial, death(text))

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from blocks.architecture import Component
 from blocks.errors import RunError, law
+from runners.packing import SHARES, Packing
 from runners.protocol import Proposer, Recipe, Stopper, Work
 
 # Ray's telemetry, loggers and result files would cost more per trial than the scheduling itself.
@@ -71,14 +72,17 @@ class RayRunner:
             from ray import tune
 
             from runners.ray_tune.bridge import Bridge
+            from runners.ray_tune.gpus import gpu_bytes
             from runners.ray_tune.hooks import AskProposer, Decide, Spent, Watch
             from runners.ray_tune.worker import Worker
 
             job = {"work": self._work, "data": self._data, "recipe": self._recipe}
-            concurrent = places(self._work, ray.cluster_resources())
-            bridge = Bridge(proposer, self._stopper, job, self._work, concurrent)
+            offered = ray.cluster_resources()
+            concurrent = places(self._work, offered)
+            packing = Packing(gpu_bytes(self._work), offered["GPU"]) if self._work.pack else None
+            bridge = Bridge(proposer, self._stopper, job, self._work, concurrent, packing=packing)
             tuner = tune.Tuner(
-                tune.with_resources(Worker, {"cpu": self._work.cpu, "gpu": self._work.gpu}),
+                tune.with_resources(Worker, lambda config: {"cpu": config["work"].cpu, "gpu": config["work"].gpu}),
                 tune_config=tune.TuneConfig(
                     search_alg=AskProposer(bridge),
                     scheduler=Decide(bridge),
@@ -112,7 +116,7 @@ def places(work: Work, resources: dict[str, float]) -> int:
     Raises:
         RunError: not even one fits.
     """
-    asked = {"CPU": work.cpu, "GPU": work.gpu}
+    asked = {"CPU": work.cpu, "GPU": SHARES[-1] if work.pack else work.gpu}
     fit = min(
         (int(resources.get(kind, 0.0) / amount + 1e-9) for kind, amount in asked.items() if amount > 0), default=1
     )
@@ -122,7 +126,7 @@ def places(work: Work, resources: dict[str, float]) -> int:
             law(
                 "A trial",
                 f"at most what Ray offers ({offered['CPU']:g} CPU, {offered['GPU']:g} GPU)",
-                {"cpu": work.cpu, "gpu": work.gpu},
+                {"cpu": work.cpu, "gpu": "auto" if work.pack else work.gpu},
                 "Lower `resources:` in the space, or connect to a larger cluster with --address",
             )
         )
