@@ -65,8 +65,8 @@ def skyline(read: Read, total: int, objectives: Mapping[str, str]) -> Skyline:
     """Find the front of what `read` reads.
 
     A network that was replayed is the one that was trained: of the same identity the oldest counts. Of more than
-    `WHOLE` trials a sample is read first; what it beats cannot be on the front and need not be read. There, the same identity
-    counts once on the front.
+    `WHOLE` trials a sample is read first; what it beats cannot be on the front and need not be read. There, the same
+    identity counts once on the front.
 
     Args:
         read: a way to the trials.

@@ -1,4 +1,4 @@
-"""Published networks as points beside ours: their mIoU as it is printed, and the cost that we count of the same file."""
+"""Published networks as points beside ours: mIoU as it is printed, and the cost that we count of the same file."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ from typing import Any, Final, NamedTuple
 from blocks.architecture import Architecture
 from blocks.errors import BlockError, QueryError, law, nearest
 from nas.report.costs import Input, cost_row
+from nas.report.fronts import COUNTED
 from nas.report.gallery import folder
 from nas.space import Space
 from nas.space.published import Published, Reported
-
-COUNTED: Final = ("miou", "macs", "macs_conv", "params", "activation_bytes")
-"""What is known of a published network."""
 
 Row = dict[str, Any]
 _TESTED = re.compile(r"\bat (\d+)x(\d+)")
@@ -50,7 +48,8 @@ def literature(data: str, *, size: tuple[int, int] | None = None) -> list[Row]:
             got at as far as its source says so, else the file's or the data set's.
 
     Returns:
-        Rows with `network`, `data`, `size`, `classes`, the columns `COUNTED`, `source` and `published`: True.
+        Rows with `network`, `data`, `size`, `classes`, `source`, the columns `nas.report.fronts.COUNTED` and
+        `published`: True; the cheapest first.
 
     Raises:
         QueryError: there is no such data set.
