@@ -47,8 +47,8 @@ def compare(
         first: flat rows with the objectives, `number`, `state`, `identity` and `fingerprint`.
         second: the same, of the other study.
         objectives: name -> `max` or `min`.
-        reference: for each objective the worst value that counts; by default 0 for what is maximised, and for a cost the
-            greatest final value in either study.
+        reference: for each objective the worst value that counts; by default 0 for what is maximised, and for a cost
+            the greatest final value in either study.
 
     Raises:
         QueryError: there are no objectives, a direction is neither, or the reference lacks one.
@@ -69,9 +69,9 @@ def shared_networks(first: Rows, second: Rows, objectives: Mapping[str, str]) ->
     """The architectures with final results in both studies, those first whose first objective differs most.
 
     Returns:
-        One row each: `fingerprint`, `same` (`result` where some have the same identity: the same training with the same
-        seed; else `architecture`), `first` and `second` (trial numbers), `first_n` and `second_n`, the mean of the first
-        objective in both as `<name>_first` and `<name>_second`, and `<name>_change`.
+        One row each: `fingerprint`, `same` (`result` where some have the same identity: the same training with the
+        same seed; else `architecture`), `first` and `second` (trial numbers), `first_n` and `second_n`, the mean of the
+        first objective in both as `<name>_first` and `<name>_second`, and `<name>_change`.
     """
     name = next(iter(objectives))
     both = [_by_network(candidates(rows, {name: objectives[name]})) for rows in (first, second)]

@@ -66,18 +66,27 @@ def compare(
 ) -> None:
     """Compare two studies: front members gained and lost, hypervolume, and networks that both have trained."""
     from nas.analysis.comparison import compare as lay
-    from nas.report.progress import reference_of, stated
+    from nas.report.progress import recorded, reference_of, stated
     from nas.store import Store
 
     check_format(format)
     with Store.open(store, create=False) as opened:
-        names, axes = read_studies(opened, (first, second), objective or ())
-        columns = ("number", "state", "identity", "fingerprint", "outside", *axes.objectives, *_SLOTS)
-        rows = [_final(opened, opened.find_study(name)["id"], columns) for name in (first, second)]
+        _, axes = read_studies(opened, (first, second), objective or ())
+        columns: Sequence[str] = (
+            "number",
+            "state",
+            "identity",
+            "fingerprint",
+            "outside",
+            "epochs",
+            *axes.objectives,
+            *_SLOTS,
+        )
+        rows = [recorded(opened, opened.find_study(name)["id"], columns) for name in (first, second)]
     found = lay(rows[0], rows[1], axes.objectives, reference_of(reference, axes.objectives))
     own = ["number", *axes.shown, *_SLOTS]
     if format in ("json", "csv"):
-        kinds = {"gained": found.gained, "lost": found.lost, "shared": found.shared}
+        kinds: dict[str, Any] = {"gained": found.gained, "lost": found.lost, "shared": found.shared}
         volumes = dict(zip(("hypervolume_first", "hypervolume_second"), found.volumes, strict=True))
         summary = {"kind": "hypervolume", **volumes, "ratio": found.ratio}
         typer.echo(
@@ -86,24 +95,16 @@ def compare(
         return
     ratio = "no ratio, as that of the first is 0" if found.ratio is None else f"{found.ratio:.4f} times that of {first}"
     typer.echo(f"Hypervolume of {second}: {ratio} (from {stated(found.reference, axes)})")
-    _show(axes.called(found.gained), own, format, f"Gained: on the front of {second}, and not reached by {first}")
-    _show(axes.called(found.lost), own, format, f"Lost: on the front of {first}, and not reached by {second}")
     shared = axes.called(found.shared[: limit or None])
-    _show(shared, list(shared[0]) if shared else [], format, f"Trained in both: {len(found.shared)} networks")
+    for title, of, said in (
+        (f"Gained: on the front of {second}, and not reached by {first}", axes.called(found.gained), own),
+        (f"Lost: on the front of {first}, and not reached by {second}", axes.called(found.lost), own),
+        (f"Trained in both: {len(found.shared)} networks", shared, list(shared[0] if shared else ())),
+    ):
+        _show(title, of, said, format)
 
 
-def _final(store: Any, study: int, columns: Sequence[str]) -> list[dict[str, Any]]:
-    from nas.analysis.fronts import FINAL
-
-    ids = [row["id"] for row in store.trials(study, columns=["id"], states=sorted(FINAL))]
-    rows: list[dict[str, Any]] = store.rows(ids, columns)
-    return rows
-
-
-def _show(rows: Sequence[dict[str, Any]], columns: Sequence[str], format: str, title: str) -> None:
-    if not rows:
-        typer.echo(f"\n{title}: none" if ": " not in title or "Trained" not in title else f"\n{title}")
-        return
+def _show(title: str, rows: Sequence[dict[str, Any]], columns: Sequence[str], format: str) -> None:
     said = [name for name in columns if any(row.get(name) not in (None, "") for row in rows)]
     heading = f"**{title}**\n\n" if format == "md" else ""
-    typer.echo("\n" + heading + render(rows, format, columns=said, title=title))
+    typer.echo("\n" + (heading + render(rows, format, columns=said, title=title) if rows else f"{title} (none)"))

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from nas.report.picture import linear_ticks
+from nas.report.tables import engineering
+
 _MARKS: Final = ("●", "○", "◆", "◇", "■", "□")
 _SHADES: Final = ("green+", "blue+", "orange+", "magenta+", "cyan+", "red+")
 
@@ -40,6 +43,10 @@ def draw_paths(paths: Paths, *, over: str, title: str, width: int = 80, height: 
         across, up = _spread(path, over, width)
         figure.draw(figure.signal(across, up, marker=marker))
     figure.label(title, "x")
+    points = [row for path in paths.values() for row in path]
+    for side, name in (("x", over), ("y", "hypervolume")):
+        ticks = linear_ticks(0.0, max(float(row[name]) for row in points))
+        figure.ruler(side).ticks(ticks, [engineering(t) if t >= 1000 else f"{t:.4g}" for t in ticks])
     text = str(figure.build())
     figure.clear()
     lines = (text if colour else plotext.uncolorize(text)).splitlines()

@@ -184,7 +184,7 @@ def _points(rows: Rows, x: str, y: str) -> list[tuple[float, float]]:
 def _axis(name: str, values: Sequence[float], *, logarithmic: bool = True) -> _Axis:
     low, high = min(values, default=0.0), max(values, default=1.0)
     log = logarithmic and low > 0 and high / low > _WIDE
-    return _Axis(name, log, _log_ticks(low, high) if log else _linear_ticks(low, high))
+    return _Axis(name, log, _log_ticks(low, high) if log else linear_ticks(low, high))
 
 
 def _log_ticks(low: float, high: float) -> tuple[float, ...]:
@@ -199,7 +199,8 @@ def _log_ticks(low: float, high: float) -> tuple[float, ...]:
     return whole if len(whole) > 2 else within((1, 2, 5))
 
 
-def _linear_ticks(low: float, high: float, *, about: int = 5) -> tuple[float, ...]:
+def linear_ticks(low: float, high: float, *, about: int = 5) -> tuple[float, ...]:
+    """Round values from below `low` to above `high`, about so many."""
     if high <= low:
         return (low,)
     raw = (high - low) / about

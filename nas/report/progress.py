@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from blocks.errors import NasError, QueryError, law, nearest
+from nas.analysis.fronts import FINAL
 from nas.analysis.progress import box, default_reference, progress
+from nas.analysis.skyline import schedules
 from nas.report.objectives import Axes, limits_of
 from nas.report.tables import human
 
@@ -48,7 +50,7 @@ def progress_of(
         QueryError: the reference does not fit the objectives.
     """
     columns = (*_COLUMNS, *axes.objectives)
-    rows = {name: _rows(store, key, columns) for key, name in studies.items()}
+    rows = {name: recorded(store, key, columns) for key, name in studies.items()}
     everything = [row for each in rows.values() for row in each]
     worst = reference_of(reference, axes.objectives) or default_reference(everything, axes.objectives)
     whole = box(axes.objectives, worst)
@@ -109,11 +111,14 @@ def _steps(path: Sequence[Row]) -> list[Row]:
     return found if not path or (found and found[-1] is path[-1]) else [*found, path[-1]]
 
 
-def _rows(store: Store, study: int, columns: Sequence[str]) -> list[Row]:
+def recorded(store: Store, study: int, columns: Sequence[str]) -> list[Row]:
+    """The trials of a study, those with fewer epochs than its usual ones in the state `shorter`: they are not final."""
+    usual = schedules(store.counted([study])).get(study, 0)
     if any(name.startswith("iou.") for name in columns):
-        ids = [row["id"] for row in store.trials(study, columns=["id"])]
-        return store.rows(ids, columns)
-    return store.trials(study, columns=columns)
+        rows = store.rows([row["id"] for row in store.trials(study, columns=["id"])], columns)
+    else:
+        rows = store.trials(study, columns=columns)
+    return [row | {"state": "shorter"} if row["state"] in FINAL and row["epochs"] < usual else row for row in rows]
 
 
 def _gpus(store: Store, study: str) -> float:

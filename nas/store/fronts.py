@@ -92,22 +92,6 @@ def counts(connection: Connection, study_ids: Collection[int]) -> list[Count]:
     return [Count(*row) for row in connection.execute(query)]
 
 
-def check_axis(name: str) -> str:
-    """The canonical name of what can be an objective: a column of numbers, or the IoU of a class by its index.
-
-    Raises:
-        QueryError: it is neither.
-    """
-    name = canonical(name)
-    if _CLASS.fullmatch(name):
-        return name
-    known = [column for column in FLAT if is_numeric(column)]
-    if name not in known:
-        near = nearest(name, [*known, "iou.0"])
-        raise QueryError(law("An objective", "a column of numbers, or iou.CLASS", {"objective": name}, near))
-    return name
-
-
 def points(
     connection: Connection,
     selection: Selection,
@@ -182,15 +166,23 @@ def axis(name: str) -> ColumnElement[Any]:
     """The SQL of a flat column or of the IoU of one class."""
     if found := _CLASS.fullmatch(name):
         return cast(trial.c.class_iou[int(found[1])].as_string(), Float)
-    if name not in FLAT:
+    if canonical(name) not in FLAT:
         raise QueryError(law("A column", "a name of the flat row", {"column": name}, nearest(name, FLAT)))
-    return FLAT[name]
+    return FLAT[canonical(name)]
+
+
+def _figure(name: str) -> ColumnElement[Any]:
+    """The SQL of what can be compared."""
+    if not _CLASS.fullmatch(name) and not (canonical(name) in FLAT and is_numeric(canonical(name))):
+        near = nearest(name, [*(column for column in FLAT if is_numeric(column)), "iou.0"])
+        raise QueryError(law("An objective", "a column of numbers, or iou.CLASS", {"objective": name}, near))
+    return axis(name)
 
 
 def _compared(connection: Connection, selection: Selection, objectives: Mapping[str, str]) -> Select[Any]:
-    axes = [axis(name) for name in objectives]
+    axes = [_figure(name) for name in objectives]
     wanted: list[ColumnElement[bool]] = [trial.c.outside.is_(False), *(a.is_not(None) for a in axes)]
-    wanted += [axis(name) <= limit for name, limit in selection.under.items()]
+    wanted += [_figure(name) <= limit for name, limit in selection.under.items()]
     if selection.where is not None:
         wanted.append(conditions(connection, selection.where))
     ours = [and_(trial.c.study_id == key, trial.c.epochs >= epochs) for key, epochs in selection.studies.items()]
