@@ -1,10 +1,12 @@
 import random
+import sqlite3
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+from sqlalchemy import event
 
 from benchmarks.store import STUDY, make
 from blocks.errors import QueryError
@@ -54,6 +56,22 @@ def test_only_a_few_of_many_are_read(many: Path) -> None:
         none_fit = store.points({study: 40}, OBJECTIVES, beyond=np.array([[1.0, 1.0]]))
     assert sorted(map(tuple, beyond.values)) == sorted(map(tuple, front))
     assert len(none_fit.ids) == 0
+
+
+def test_the_index_alone_answers_what_is_asked_of_many_trials(many: Path) -> None:
+    said: list[tuple[str, tuple[object, ...]]] = []
+    with Store.open(str(many)) as store:
+        event.listen(store._engine, "before_cursor_execute", lambda c, k, text, values, *_: said.append((text, values)))
+        study = store.find_study(STUDY)["id"]
+        said.clear()
+        store.points({study: 40}, OBJECTIVES, share=0.1)
+        store.counted([study])
+    connection = sqlite3.connect(many)
+    plans = [connection.execute(f"EXPLAIN QUERY PLAN {text}", values).fetchall() for text, values in said]
+    connection.close()
+    assert len(plans) == 2
+    for plan in plans:
+        assert "SEARCH trial USING COVERING INDEX ix_trial_study_id_state_epochs" in plan[0][-1]
 
 
 def test_equals_stay_and_replays_count_once(store: Store, study_id: int, add: Add) -> None:

@@ -71,11 +71,11 @@ def test_a_class_by_its_index_or_its_name(nas: Nas, filled: Store, add: Add) -> 
     assert [row["iou.0"] for row in json.loads(said.out)] == [0.2, 0.4, 0.5]
     study = study_of(filled, "shapes", SPACE)
     add(filled, study)
-    said = nas("front", "shapes", "--objective", "iou.wire", "--objective", "macs")
-    assert "the front of iou.wire (max), macs (min)" in said.out
-    assert "IoU of wire" in said.out
-    said = nas("front", "shapes", "--objective", "iou.wier", "--objective", "macs")
-    assert (said.code, "Did you mean 'wire'" in said.err) == (2, True)
+    said = nas("front", "shapes", "--objective", "iou.house", "--objective", "macs")
+    assert "the front of iou.house (max), macs (min)" in said.out
+    assert "IoU of house" in said.out
+    said = nas("front", "shapes", "--objective", "iou.huose", "--objective", "macs")
+    assert (said.code, "Did you mean 'house'" in said.err) == (2, True)
     said = nas("front", "camvid", "--objective", "iou.road", "--objective", "macs")
     assert (said.code, "Give its index" in said.err) == (2, True)
 
