@@ -67,7 +67,9 @@ def test_the_index_alone_answers_what_is_asked_of_many_trials(many: Path) -> Non
         store.points({study: 40}, OBJECTIVES, share=0.1)
         store.counted([study])
     connection = sqlite3.connect(many)
-    plans = [connection.execute(f"EXPLAIN QUERY PLAN {text}", values).fetchall() for text, values in said]
+    plans = [
+        connection.execute(f"EXPLAIN QUERY PLAN {text}", values).fetchall() for text, values in said if text != "BEGIN"
+    ]
     connection.close()
     assert len(plans) == 2
     for plan in plans:
