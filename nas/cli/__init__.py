@@ -8,6 +8,9 @@ import typer
 
 from blocks.errors import NasError
 from nas.cli import blocks, cost, curves, data, listings, space
+from nas.cli.evaluate import evaluate
+from nas.cli.export import export
+from nas.cli.show import show
 from nas.cli.simulate import simulate
 from nas.cli.sweep import sweep
 
@@ -29,7 +32,9 @@ for command in (
     listings.studies,
     listings.trials,
     listings.front,
-    listings.show,
+    show,
+    evaluate,
+    export,
 ):
     app.command()(command)
 app.command("import")(curves.import_)

@@ -13,8 +13,9 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from blocks.errors import RunError, law
-from nas.report.datasets import SPLITS, sample_name
+from nas.report.datasets import sample_name
 from runners.data import IGNORE, DataInfo, DataSet
+from runners.data.contract import SPLITS
 
 _TILE: Final = 360  # the longer side of an image in the picture
 _TEXT: Final = 14
