@@ -67,20 +67,30 @@ def evaluate_split(
     Raises:
         DataError: a sample is wrong, or no pixel of the split is labelled.
     """
-    confusion = torch.zeros(info.classes * info.classes, dtype=torch.int64, device=device)
+    confusion = torch.zeros(info.classes, info.classes, dtype=torch.int64, device=device)
     for index in shown(range(len(split))):
         image, label = own_size(split, index)
         _check_label(label, info, index)
         truth = label.to(device).long()
         pixels = image.to(device).float().div_(255)
         found = predict(network, pixels, size=info.size, to=(truth.shape[0], truth.shape[1]), how=how).argmax(dim=0)
-        counts = truth != IGNORE
-        pairs = truth[counts] * info.classes + found[counts]
-        confusion += torch.bincount(pairs, minlength=info.classes**2)
+        confusion += _pairs(found, truth, info.classes)
     if not confusion.any():
         remedy = "Choose a split whose labels are published"
         raise DataError(law("An evaluation", "labelled pixels", {"samples": len(split), "labelled": 0}, remedy))
-    return scores(confusion.reshape(info.classes, info.classes))
+    return scores(confusion)
+
+
+def scores_of(found: Tensor, truth: Tensor, classes: int) -> Scores:
+    """Judge one prediction, (H, W), against its label, (H, W), int64."""
+    return scores(_pairs(found, truth, classes))
+
+
+def _pairs(found: Tensor, truth: Tensor, classes: int) -> Tensor:
+    """The confusion matrix of one prediction: labels in rows; what is ignored does not count."""
+    counts = truth != IGNORE
+    pairs = truth[counts] * classes + found[counts]
+    return torch.bincount(pairs, minlength=classes**2).reshape(classes, classes)
 
 
 def own_size(split: Split, index: int) -> tuple[Tensor, Tensor]:

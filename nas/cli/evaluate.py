@@ -16,7 +16,8 @@ RootOption = Annotated[
     str, typer.Option("--root", metavar="PATH", help="Where the data lie. [default: what the study's space says]")
 ]
 DeviceOption = Annotated[str, typer.Option("--device", help="cpu, cuda or mps. [default: the best that is there]")]
-SplitOption = Annotated[Literal["test", "val", "train"], typer.Option("--split", help="Of the data set.")]
+Split = Literal["test", "val", "train"]
+SplitOption = Annotated[Split, typer.Option("--split", help="Of the data set.")]
 
 _SHOWN = ("number", "split", "samples", "miou", "search_miou", "pixel_accuracy", "macs", "params", "inference", "epoch")
 

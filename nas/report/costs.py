@@ -82,8 +82,7 @@ def cost_row(architecture: Architecture, on: Input) -> dict[str, object]:
 
 def measured_row(architecture: Architecture, on: Input, device: str) -> dict[str, object]:
     """Measure one architecture on a device of this machine, at batch 1 and with random weights."""
-    untrained = untrained(architecture)
-    network = Network(untrained, size=on.size, classes=on.classes, image_channels=on.image_channels)
+    network = Network(untrained(architecture), size=on.size, classes=on.classes, image_channels=on.image_channels)
     found = measure(network, size=on.size, image_channels=on.image_channels, device=device)
     return {"device": device, **asdict(found)}
 
@@ -109,9 +108,7 @@ def chosen_device(name: str) -> torch.device:
     if name:
         check_device(name)
         return torch.device(name)
-    return torch.device(
-        "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    )
+    return torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
 
 
 def described(slot: str, component: Component) -> str:

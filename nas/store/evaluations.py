@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, insert, select
 
-from nas.store.schema import evaluation, study, trial
+from nas.store.schema import evaluation
 from nas.store.writes import now
 
 Row = dict[str, Any]
@@ -26,10 +26,3 @@ def evaluations(connection: Connection, trial_id: int) -> list[Row]:
     columns = [evaluation.c.created, *(evaluation.c[name] for name in _FIGURES)]
     query = select(*columns).where(evaluation.c.trial_id == trial_id).order_by(evaluation.c.id)
     return [dict(row) for row in connection.execute(query).mappings()]
-
-
-def trained_as(connection: Connection, trial_id: int) -> tuple[str, int] | None:
-    """The study and the number under which a trial was trained, or None where it is gone."""
-    query = select(study.c.name, trial.c.number).join(study, trial.c.study_id == study.c.id)
-    row = connection.execute(query.where(trial.c.id == trial_id)).one_or_none()
-    return None if row is None else (row.name, row.number)

@@ -50,7 +50,9 @@ def front_numbers(store: Store, study: str) -> list[int]:
     best = front(store.trials(found["id"], states=FINAL), found["objectives"])
     if not best:
         got = {"finished": 0}
-        raise QueryError(law(f"The front of {study}", "a trial that finished", got, "Go on with it: nas sweep --resume"))
+        raise QueryError(
+            law(f"The front of {study}", "a trial that finished", got, "Go on with it: nas sweep --resume")
+        )
     return [row["number"] for row in best]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ import torch
 
 from blocks.architecture import Architecture, Component
 from blocks.catalogue import versions
-from blocks.errors import QueryError, RunError, law
+from blocks.errors import RunError, law
 from blocks.network import Network
 from blocks.options import supplied
 from nas.space import Space
@@ -50,21 +49,6 @@ class Trained:
         return info_of(self.protocol.data)
 
 
-def trial_of(store: Store, study: str, number: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The rows of a study and of one of its trials.
-
-    Raises:
-        QueryError: there is no such study or trial.
-    """
-    found = store.find_study(study)
-    row = store.trial(found["id"], number)
-    if row is None:
-        numbers = [str(each["number"]) for each in store.trials(found["id"], columns=["number"])]
-        remedy = f"It has {len(numbers)}, up to {numbers[-1]}" if numbers else "It has none yet"
-        raise QueryError(law(f"The study {study}", "a trial of that number", {"trial": number}, remedy))
-    return found, row
-
-
 def trained(store: Store, study: str, number: int, *, folder: Path, device: torch.device) -> Trained:
     """Build a trial's network with the weights of its checkpoint.
 
@@ -80,7 +64,7 @@ def trained(store: Store, study: str, number: int, *, folder: Path, device: torc
         RunError: no checkpoint was kept, or it does not serve.
     """
     path = checkpoint_of(store, study, number, folder)
-    _, row = trial_of(store, study, number)
+    row = store.find_trial(store.find_study(study)["id"], number)
     architecture, protocol = Architecture.from_canonical(row["architecture"]), protocol_of(row["protocol"])
     _check_versions(row, architecture, protocol)
     # Read to the CPU first: the optimiser's state is as large again as the weights, and nobody needs it.
@@ -135,7 +119,7 @@ def checkpoint_of(store: Store, study: str, number: int, folder: Path) -> Path:
         QueryError: there is no such study or trial.
         RunError: it was never trained, or no checkpoint was kept.
     """
-    _, row = trial_of(store, study, number)
+    row = store.find_trial(store.find_study(study)["id"], number)
     if not row["epochs"]:
         got = {"state": row["state"], "epochs": 0}
         remedy = "Choose one that was trained: `nas trials` lists them"
@@ -159,5 +143,3 @@ def _check_versions(row: Mapping[str, Any], architecture: Architecture, protocol
         got = {"trained as": row["identity"], "here": now}
         needs = "components of the versions that it was trained with"
         raise RunError(law(f"Trial {row['number']}", needs, got, "Use the version of nas that trained it"))
-
-
