@@ -92,10 +92,10 @@ def _judged(store: Store, found: Trained, data: DataSet, question: Question, sho
     except (AssertionError, RuntimeError) as error:  # torch's and timm's words for a size that a network does not take
         if isinstance(error, torch.OutOfMemoryError) or question.how.scales == (1.0,) or question.how.sliding:
             raise
-        got = {"trial": found.row["number"], "error": str(error).splitlines()[0][:200]}
+        told = {"trial": found.row["number"], "error": str(error).splitlines()[0][:200]}
         remedy = "Add --sliding: then every window has the size that it was trained at"
-        raise RunError(law("Several scales", "a network that takes images of any size", got, remedy)) from error
-    settings = {
+        raise RunError(law("Several scales", "a network that takes images of any size", told, remedy)) from error
+    settings: dict[str, Any] = {
         **asdict(question.how),
         "size": list(found.protocol.size),
         "at": "original" if isinstance(split, FromFiles) else "size",

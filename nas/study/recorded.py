@@ -20,7 +20,7 @@ def protocol_of(text: str) -> Protocol:
     """
     try:
         plain: dict[str, Any] = json.loads(text)
-        losses = {name: tuple(Component.from_plain(c) for c in plain.pop(name, ())) for name in _LOSSES}
+        losses: dict[str, Any] = {n: tuple(Component.from_plain(c) for c in plain.pop(n, ())) for n in _LOSSES}
         data = Component.from_plain(plain.pop("data"))
         # Sorted by name, as the proposer makes it: the one spelling is of sorted keys anyway.
         training = tuple((name, freeze(value)) for name, value in plain.pop("training").items())

@@ -133,7 +133,7 @@ def opened(data: DataSet, name: SplitName, subject: str) -> Split:
 def unseen(subject: str, splits: Mapping[SplitName, str]) -> None:
     """Raise DataError where what is called `test` is what a search trains on or chooses by."""
     if splits["test"] in (splits["train"], splits["val"]):
-        got = dict(splits)
+        got: dict[str, object] = {str(name): where for name, where in splits.items()}
         raise DataError(law(subject, "a split `test` that no search has seen", got, "Give it samples of its own"))
 
 
