@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from blocks.errors import DataError, QueryError, RunError, law
+from blocks.errors import BlockError, DataError, QueryError, RunError, law
 from nas.analysis.fronts import FINAL, front
 from nas.store import Store
 from nas.study.trained import Trained, checkpoint_of, data_of, trained
@@ -89,12 +89,11 @@ def _judged(store: Store, found: Trained, data: DataSet, question: Question, sho
     began = time.perf_counter()
     try:
         scores = evaluate_split(found.network, split, data.info, question.how, device=question.device, shown=shown)
-    except (AssertionError, RuntimeError) as error:  # torch's and timm's words for a size that a network does not take
-        if isinstance(error, torch.OutOfMemoryError) or question.how.scales == (1.0,) or question.how.sliding:
-            raise
-        told = {"trial": found.row["number"], "error": str(error).splitlines()[0][:200]}
-        remedy = "Add --sliding: then every window has the size that it was trained at"
-        raise RunError(law("Several scales", "a network that takes images of any size", told, remedy)) from error
+    except BlockError as error:
+        # Some backbones are built for one size; a window always has it.
+        told = {"trial": found.row["number"], "scales": list(question.how.scales), "error": str(error)}
+        needs = "a network that takes images of any size"
+        raise RunError(law("Several scales", needs, told, "Add --sliding, or leave --multi-scale out")) from error
     settings: dict[str, Any] = {
         **asdict(question.how),
         "size": list(found.protocol.size),

@@ -33,7 +33,7 @@ class Trained:
         architecture: the network as a value.
         protocol: how it was trained.
         network: with its weights, in eval mode, on its device.
-        epoch: that the weights are of. [count]
+        epoch: the last whole one that the weights have behind them. [count]
     """
 
     study: str

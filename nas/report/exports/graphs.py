@@ -71,20 +71,36 @@ def write_onnx(path: Path, found: Trained) -> Written:
     import onnxruntime
 
     program, batch = _exported(found)
-    with _quiet():
-        made = torch.onnx.export(program, dynamo=True, input_names=["image"], output_names=["logits"], verbose=False)
+    try:
+        with _quiet():
+            made = torch.onnx.export(
+                program, dynamo=True, input_names=["image"], output_names=["logits"], verbose=False
+            )
+    except torch.onnx.OnnxExporterError as error:
+        raise _untranslated(found, error) from error
     assert made is not None  # nothing else comes of dynamo
     try:
         made.save(path)
     except OSError as error:
         raise unwritable(path, error) from error
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    try:
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
 
-    def run(image: Tensor) -> Tensor:
-        (logits,) = session.run(None, {"image": image.numpy()})
-        return torch.from_numpy(logits)
+        def run(image: Tensor) -> Tensor:
+            (logits,) = session.run(None, {"image": image.numpy()})
+            return torch.from_numpy(logits)
 
-    return _held(path, found, run, batch)
+        return _held(path, found, run, batch)
+    except RunError:
+        raise
+    except Exception as error:  # onnxruntime's own have no word in common
+        path.unlink(missing_ok=True)
+        raise _untranslated(found, error) from error
+
+
+def _untranslated(found: Trained, error: Exception) -> RunError:
+    got = {"trial": found.row["number"], "error": str(error).strip().splitlines()[0][:300]}
+    return RunError(law("ONNX", "operations that it knows", got, "Export it as pt2, safetensors or python"))
 
 
 def _exported(found: Trained) -> tuple[torch.export.ExportedProgram, str]:

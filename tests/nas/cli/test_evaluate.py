@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 
+import numpy as np
 import pytest
 
 from nas.store import Store
@@ -110,3 +111,72 @@ def test_a_replayed_trial_has_the_weights_of_the_one_that_was_trained(said, trai
     sweep(Space.loads(TINY), study="again", runner="local", folder="nas_runs")
     (row,) = json.loads(said("evaluate", "again", "1", "--device", "cpu", "--format", "json").out)
     assert row["miou"] == rows(said, "1")[0]["miou"]
+
+
+FOLDER = """
+name: photos
+data: {folder: {root: data, size: [32, 32], classes: [dark, bright]}}
+architecture: {backbone: {timm: {model: test_resnet}}, align: {bilinear: {channels: 16}}}
+training: {epochs: 1, batch: 4}
+search: {sampler: grid, trials: 1, early_stopping: none}
+"""
+
+
+def photographs(root, split, count, size):
+    """Halves, one dark and one bright; the labels of the lower quarter are not known."""
+    from PIL import Image
+
+    rng = np.random.default_rng(count)
+    for kind in ("images", "labels"):
+        (root / kind / split).mkdir(parents=True)
+    for number in range(count):
+        label = np.zeros(size, np.uint8)
+        label[:, size[1] // 2 :] = 1
+        pixels = np.clip(label[..., None] * 150.0 + rng.normal(50, 20, (*size, 3)), 0, 255).astype(np.uint8)
+        label[-size[0] // 4 :] = 255
+        Image.fromarray(pixels).save(root / "images" / split / f"{number}.png")
+        Image.fromarray(label).save(root / "labels" / split / f"{number}.png")
+
+
+def test_files_are_judged_at_their_own_size_and_a_split_may_be_missing(said, tmp_path, monkeypatch):
+    from nas.space import Space
+    from nas.study import sweep
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NAS_STORE", "nas.db")
+    photographs(tmp_path / "data", "train", 8, (40, 56))
+    photographs(tmp_path / "data", "val", 4, (40, 56))
+    sweep(Space.loads(FOLDER), runner="local")
+
+    done = said("evaluate", "photos", "0", "--device", "cpu")
+    assert done.code == 2
+    assert "Data set folder needs the split test: got splits=['train', 'val']" in done.err
+
+    # Larger than what was trained on, and elsewhere than the space says.
+    photographs(tmp_path / "moved", "test", 3, (48, 80))
+    words = ("photos", "0", "--root", "moved", "--device", "cpu", "--format", "json")
+    (whole,) = json.loads(said("evaluate", *words).out)
+    (windows,) = json.loads(said("evaluate", *words, "--sliding", "--flip", "--multi-scale").out)
+    assert (whole["samples"], windows["samples"]) == (3, 3)
+    with Store.open("nas.db") as store:
+        first, second = store.evaluations(1)
+    assert first["settings"]["at"] == second["settings"]["at"] == "original"
+    assert first["pixel_accuracy"] != second["pixel_accuracy"]
+
+
+def test_a_network_of_one_size_takes_several_scales_by_windows(said, tmp_path, monkeypatch):
+    from nas.space import Space
+    from nas.study import sweep
+
+    from .conftest import TINY
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NAS_STORE", "nas.db")
+    sets = ["architecture.backbone={timm: {model: test_vit}}", "architecture.context=none", "training.epochs=1"]
+    sweep(Space.loads(TINY, sets=sets), runner="local")
+
+    done = said("evaluate", "tiny", "0", "--multi-scale", "--device", "cpu")
+    assert done.code == 2
+    assert "Add --sliding" in done.err
+    (row,) = rows(said, "0", "--multi-scale", "--sliding")
+    assert row["inference"] == "sliding, 6 scales"
