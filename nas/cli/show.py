@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from blocks.errors import BlockError, StoreError
-from nas.analysis.standing import standing
 from nas.cli.evaluate import DeviceOption, FolderOption, RootOption, Split, SplitOption
 from nas.cli.listings import FormatOption, StoreOption, StudyArgument
 from nas.report import trial as about
 from nas.report.tables import Rows, check_format, render
 
 if TYPE_CHECKING:
+    from nas.analysis.standing import Standing
     from nas.store import Store
 
 _DRAWN: Final = 3  # epochs from which on a picture says more than a table
@@ -60,11 +60,12 @@ def show(
             _draw(opened, study, trial, target, images=images, split=split, root=root, folder=folder, device=device)
 
 
-def _standing(opened: Store, study: str, facts: Mapping[str, Any]) -> tuple[Any, dict[str, str]]:
+def _standing(opened: Store, study: str, facts: Mapping[str, Any]) -> tuple[Standing | None, dict[str, str]]:
     found = opened.find_study(study)
-    # Objectives that are no column (an alias, a figure of another version) rank nothing.
+    from nas.analysis.standing import standing
     from nas.store.columns import FLAT, canonical
 
+    # Objectives that are no column (a figure of another version) rank nothing.
     goals = {canonical(name): goal for name, goal in found["objectives"].items() if canonical(name) in FLAT}
     columns = dict.fromkeys((*goals, "number", "state", "identity", "outside"))
     rows = opened.trials(found["id"], columns=columns)

@@ -7,11 +7,11 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 from blocks.errors import NasError
-from nas.analysis.standing import Standing
 from nas.report.labels import label
 from nas.report.tables import human
 
 if TYPE_CHECKING:
+    from nas.analysis.standing import Standing
     from runners.protocol import Protocol
 
 Row = dict[str, Any]

@@ -51,7 +51,7 @@ def _plain(
     place, resources = _surroundings(study)
     name = protocol.data.name
     return {
-        "name": f"{study['name']}-{row['number']}"[:100],
+        "name": f"{_line(study['name'])[:80]}-{row['number']}",
         "data": {name: {**place, **_options(protocol.data)}},
         "architecture": {
             **{slot: _component(component) for slot, component in architecture.slots()},

@@ -179,3 +179,27 @@ def test_mistakes_get_one_message_and_exit_2(said, trained, words, says):
     assert (done.code, done.out) == (2, "")
     assert says in done.err
     assert "Traceback" not in done.err
+
+
+HOSTILE = '"""\nraise SystemExit("owned")\n# {file} \\'
+
+
+def test_names_stay_names_in_python_and_yaml(trained):
+    """Whatever a study is called, the files say so and run nothing of it."""
+    import ast
+    import dataclasses
+
+    from nas.report.exports.space_file import space_file
+    from nas.report.exports.weights import write_python
+
+    path = trained / 'na"""me.py'
+    write_python(path, dataclasses.replace(network(trained, 0), study=HOSTILE))
+    tree = ast.parse(path.read_text())
+    assert [type(node).__name__ for node in tree.body if isinstance(node, ast.Raise)] == []
+    (about,) = (n for n in tree.body if isinstance(n, ast.Assign) and n.targets[0].id == "ABOUT")
+    assert ast.literal_eval(about.value)["study"] == HOSTILE
+
+    with Store.open("nas.db") as store:
+        study, row = store.find_study("tiny"), store.trial(1, 0)
+    text = space_file({**study, "name": "odd: name\n# [x]"}, row)
+    assert Space.loads(text).name == "odd: name # [x]-0"
