@@ -24,6 +24,7 @@ TOLERANCE: Final = 1e-3
 
 _BATCHES: Final = (1, 3)  # that the written file is tried with; it was traced with two images
 _TRACED: Final = 2
+_ONE: Final = "one image"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class Written:
 
     Args:
         difference: the largest of any logit to the network's own, over random images.
-        batch: images at once that it takes: `any`, or how many.
+        batch: what it takes at once: `any number of images`, or `one image`.
     """
 
     difference: float
@@ -40,7 +41,7 @@ class Written:
 
     @property
     def words(self) -> str:
-        return f"logits differ by at most {self.difference:.1e} from PyTorch's; takes {self.batch} images at once"
+        return f"logits differ by at most {self.difference:.1e} from PyTorch's; takes {self.batch} at once"
 
 
 def write_pt2(path: Path, found: Trained) -> Written:
@@ -108,8 +109,8 @@ def _exported(found: Trained) -> tuple[torch.export.ExportedProgram, str]:
     channels, size = found.protocol.image_channels, found.protocol.size
     batch = torch.export.Dim("batch", min=1)
     attempts: tuple[tuple[int, dict[str, Any] | None, str], ...] = (
-        (_TRACED, {"image": {0: batch}}, "any number of"),
-        (1, None, "1"),
+        (_TRACED, {"image": {0: batch}}, "any number of images"),
+        (1, None, _ONE),
     )
     reason = ""
     for images, shapes, words in attempts:
@@ -130,7 +131,7 @@ def _held(path: Path, found: Trained, run: Callable[[Tensor], Tensor], batch: st
     channels, size = found.protocol.image_channels, found.protocol.size
     worst = 0.0
     with torch.no_grad():
-        for images in _BATCHES if batch != "1" else (1,):
+        for images in _BATCHES if batch != _ONE else (1,):
             image = torch.rand(images, channels, *size, generator=rng)
             worst = max(worst, float((run(image) - found.network(image)).abs().max()))
     if not worst <= TOLERANCE:

@@ -203,3 +203,17 @@ def test_names_stay_names_in_python_and_yaml(trained):
         study, row = store.find_study("tiny"), store.trial(1, 0)
     text = space_file({**study, "name": "odd: name\n# [x]"}, row)
     assert Space.loads(text).name == "odd: name # [x]-0"
+
+
+def test_a_network_that_depends_on_how_many_images_there_are_is_written_for_one(trained):
+    import dataclasses
+
+    from blocks.architecture import Component
+    from nas.report.exports.graphs import write_pt2
+
+    found = network(trained, 0)
+    value = dataclasses.replace(found.architecture, context=Component("smoothed_dilation"))
+    odd = Network(value, size=(64, 64), classes=6).eval()
+    written = write_pt2(trained / "odd.pt2", dataclasses.replace(found, network=odd))
+    assert written.batch == "one image"
+    assert "takes one image at once" in written.words
