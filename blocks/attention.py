@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -35,7 +36,7 @@ def as_map(x: Tensor, size: Size) -> Tensor:
         x: the pixels.
         size: height and width. [px]
     """
-    return x.transpose(1, 2).reshape(len(x), x.shape[2], *size)
+    return x.transpose(1, 2).reshape(x.shape[0], x.shape[2], *size)
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, *, scale: float, bias: Tensor | None = None) -> Tensor:
@@ -61,9 +62,9 @@ def attend(query: Tensor, key: Tensor, value: Tensor, *, scale: float, bias: Ten
     """
     if query.shape[-1] == value.shape[-1] or bias is not None:
         return _fused(query, key, value, scale, bias)
-    portion = portion_of(query, key)
-    # Where memory costs nothing (the meta device) portions would only be slow, and tracers plan memory for themselves.
-    if portion >= query.shape[-2] or query.is_meta or torch.compiler.is_compiling():
+    # Where memory costs nothing (the meta device) portions would only be slow, and tracers plan memory for themselves;
+    # what is exported must not depend on how many images there are.
+    if query.is_meta or torch.compiler.is_compiling() or (portion := portion_of(query, key)) >= query.shape[-2]:
         return _weights(query, key, scale) @ value
     flat = (x.reshape(-1, *x.shape[-2:]) for x in (query, key, value))
     found: Tensor = _Portions.apply(*flat, scale, portion)
@@ -79,7 +80,7 @@ def portion_of(query: Tensor, key: Tensor) -> int:
 def _fused(query: Tensor, key: Tensor, value: Tensor, scale: float, bias: Tensor | None) -> Tensor:
     # What has no four dimensions, or pixels that do not lie in one piece, gets the whole matrix from torch.
     lead = query.shape[:-2]
-    heads = lead if len(lead) == 2 else (lead.numel(), 1)
+    heads = lead if len(lead) == 2 else (math.prod(lead), 1)
     q, k, v = (x.reshape(*heads, *x.shape[-2:]).contiguous() for x in (query, key, value))
     if bias is not None:
         bias = bias.expand(*lead, query.shape[-2], key.shape[-2]).reshape(*heads, query.shape[-2], key.shape[-2])

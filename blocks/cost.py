@@ -58,11 +58,35 @@ def cost_of(architecture: Architecture, *, size: tuple[int, int], classes: int, 
     Raises:
         BlockError: the network cannot be built.
     """
+    return _sum(costs_by_part(architecture, size=size, classes=classes, image_channels=image_channels).values())
+
+
+def costs_by_part(
+    architecture: Architecture, *, size: tuple[int, int], classes: int, image_channels: int = 3
+) -> dict[str, Cost]:
+    """Count what each slot of a network would cost; together they cost what the network does.
+
+    Args:
+        architecture: the network as a value.
+        size: height and width of the image. [px]
+        classes: how many classes the logits have. [count]
+        image_channels: 1, 3 or 4. [count]
+
+    Raises:
+        BlockError: the network cannot be built.
+    """
     choice = completed(architecture)
     part = _image(size, classes, image_channels, choice.align_corners)
+    found = {}
     for slot, component in choice.slots():
         part = _grown(part, slot, component)
-    return part.cost
+        found[slot] = part.cost
+    return found
+
+
+def _sum(costs: Iterable[Cost]) -> Cost:
+    every = list(costs)
+    return Cost(*(sum(getattr(cost, f.name) for cost in every) for f in fields(Cost)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,7 +94,7 @@ class _Part:
     """The first stages of a network, counted: a search proposes many networks that begin alike.
 
     Args:
-        cost: of all of them.
+        cost: of the last of them.
         features: what the last one hands on: tensors on the meta device, without a graph.
         out: the same, declared.
         kept: those of its storages that autograd keeps, and that are counted.
@@ -94,11 +118,10 @@ def _grown(before: _Part, slot: str, component: Component) -> _Part:
     with torch.device("meta"), Shortcuts():
         stage = build_stage(slot, component, before.out)
     cost, features, kept = _counted(stage, before.features, seen=before.kept)
-    whole = Cost(*(getattr(before.cost, f.name) + getattr(cost, f.name) for f in fields(Cost)))
     # Over the same storages: what two stages keep is told by them.
     handed: Features = tree_map(_leaf, features)
     shared = kept & {storage_of(t) for t in tree_leaves(handed) if isinstance(t, Tensor)}
-    return _Part(whole, handed, cast(Stage, stage).out, frozenset(shared))
+    return _Part(cost, handed, cast(Stage, stage).out, frozenset(shared))
 
 
 def _leaf(value: Any) -> Any:

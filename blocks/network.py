@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any, cast, get_type_hints
 
@@ -170,6 +171,15 @@ def fetch(architecture: Architecture) -> None:
     # Only backbones that can load weights have it.
     if (bring := getattr(component_type("backbone", choice.name), "fetch", None)) is not None:
         bring(dict(choice.options))
+
+
+def untrained(architecture: Architecture) -> Architecture:
+    """The same network without the weights that it would begin with: for who measures it, or has others for it."""
+    options = dict(architecture.backbone.options)
+    if not options.get("pretrained"):
+        return architecture
+    backbone = Component.of(architecture.backbone.name, {**options, "pretrained": False})
+    return dataclasses.replace(architecture, backbone=backbone)
 
 
 def image_shapes(size: tuple[int, int], classes: int, image_channels: int, align_corners: bool) -> Shapes:

@@ -111,8 +111,8 @@ class WindowAttention(nn.Module):
 
     def _look(self, x: Tensor) -> Tensor:
         height, width = size_of(x)
-        query, key, value = x.reshape(len(x), 3, self.heads, -1, height * width).transpose(-2, -1).unbind(1)
+        query, key, value = x.reshape(x.shape[0], 3, self.heads, -1, height * width).transpose(-2, -1).unbind(1)
         index = self.index[:height, :width, :height, :width].reshape(height * width, height * width)
         bias = self.positions[index].permute(2, 0, 1)
         seen = attend(query, key, value, scale=query.shape[-1] ** -0.5, bias=bias.to(query.dtype).unsqueeze(0))
-        return seen.transpose(-2, -1).reshape(len(x), -1, height, width)
+        return seen.transpose(-2, -1).reshape(x.shape[0], -1, height, width)

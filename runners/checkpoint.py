@@ -56,21 +56,40 @@ def _write(target: Path, content: memoryview) -> None:
 
 
 def load(path: Path, *, identity: str, device: torch.device) -> dict[str, Any] | None:
-    """Read a checkpoint, or return None, with a warning where one was expected but does not serve.
-
-    Only tensors and plain values are read: a checkpoint cannot run code.
-    """
+    """Read a checkpoint, or return None, with a warning where one was expected but does not serve."""
     if not path.exists():
         return None
+    try:
+        return read(path, identity=identity, device=device)
+    except _UnfitError as error:
+        _log.warning("checkpoint %s %s, training starts again%s", path, error.what, error.why)
+        return None
+
+
+def read(path: Path, *, identity: str, device: torch.device) -> dict[str, Any]:
+    """Read a checkpoint that must be there.
+
+    Only tensors and plain values are read: a checkpoint cannot run code.
+
+    Raises:
+        RunError: it is damaged, or belongs to another result.
+    """
     try:
         state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
         version, found = state["version"], state["identity"]
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # the reader meets garbage with whatever its stack machine happens to raise
-        _log.warning("checkpoint %s is damaged, training starts again: %s", path, error)
-        return None
+        raise _UnfitError(path, "is damaged", f": {error}") from error
     if (version, found) != (_VERSION, identity):
-        _log.warning("checkpoint %s belongs to another result (%s), training starts again", path, found)
-        return None
+        raise _UnfitError(path, f"belongs to another result ({found})")
     return state
+
+
+class _UnfitError(RunError):
+    """A checkpoint does not serve."""
+
+    def __init__(self, path: Path, what: str, why: str = "") -> None:
+        got = {"path": str(path), "it": what + why}
+        super().__init__(law("A checkpoint", "to be whole and of this network", got, "Train the network again"))
+        self.what, self.why = what, why

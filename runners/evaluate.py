@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassConfusionMatrix
 
+from blocks.errors import DataError, law
 from runners.data.batches import Batch, to_device
-from runners.data.contract import IGNORE
+from runners.data.contract import IGNORE, DataInfo, FromFiles, Split
+from runners.inference import Inference, predict
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,67 @@ def evaluate(
         images, labels = to_device(batch, device, memory_format)
         confusion.update(network(images).argmax(dim=1), labels)
     return scores(confusion.compute())
+
+
+def evaluate_split(
+    network: nn.Module,
+    split: Split,
+    info: DataInfo,
+    how: Inference,
+    *,
+    device: torch.device,
+    shown: Callable[[Iterable[int]], Iterable[int]] = iter,
+) -> Scores:
+    """Judge a network on every sample of a split, at the label's own size where the data set gives it.
+
+    Args:
+        network: on the device, in eval mode.
+        split: the samples.
+        info: of the data set.
+        how: whole or by windows, flips, scales.
+        device: where the network is.
+        shown: draws the progress over the samples' numbers, for whoever watches.
+
+    Raises:
+        DataError: a sample is wrong, or no pixel of the split is labelled.
+    """
+    confusion = torch.zeros(info.classes, info.classes, dtype=torch.int64, device=device)
+    for index in shown(range(len(split))):
+        image, label = own_size(split, index)
+        _check_label(label, info, index)
+        truth = label.to(device).long()
+        pixels = image.to(device).float().div_(255)
+        found = predict(network, pixels, size=info.size, to=(truth.shape[0], truth.shape[1]), how=how).argmax(dim=0)
+        confusion += _pairs(found, truth, info.classes)
+    if not confusion.any():
+        remedy = "Choose a split whose labels are published"
+        raise DataError(law("An evaluation", "labelled pixels", {"samples": len(split), "labelled": 0}, remedy))
+    return scores(confusion)
+
+
+def scores_of(found: Tensor, truth: Tensor, classes: int) -> Scores:
+    """Judge one prediction, (H, W), against its label, (H, W), int64."""
+    return scores(_pairs(found, truth, classes))
+
+
+def _pairs(found: Tensor, truth: Tensor, classes: int) -> Tensor:
+    """The confusion matrix of one prediction: labels in rows; what is ignored does not count."""
+    counts = truth != IGNORE
+    pairs = truth[counts] * classes + found[counts]
+    return torch.bincount(pairs, minlength=classes**2).reshape(classes, classes)
+
+
+def own_size(split: Split, index: int) -> tuple[Tensor, Tensor]:
+    """Image and label at the size that they have on disk, or as they are where there are no files."""
+    return split.original(index) if isinstance(split, FromFiles) else split[index]
+
+
+def _check_label(label: Tensor, info: DataInfo, index: int) -> None:
+    wrong = label[(label >= info.classes) & (label != IGNORE)]
+    if wrong.numel():
+        got = {"sample": index, "found": sorted(set(wrong.tolist()))[:5]}
+        needs = f"labels from 0 to {info.classes - 1}, or {IGNORE}"
+        raise DataError(law("An evaluation", needs, got, "Correct its classes"))
 
 
 def scores(confusion: Tensor) -> Scores:

@@ -48,7 +48,7 @@ class GuidanceModule(nn.Module):
         less = 1 if self.align_corners else 0
         sides = torch.tensor([max(1, width - less), max(1, height - less)], dtype=torch.float32, device=pixels.device)
         grid = regular_grid(size, align_corners=self.align_corners, device=pixels.device)
-        return grid.expand(len(fine), -1, -1, -1), pixels.float().permute(0, 2, 3, 1) / (sides / 2)
+        return grid.expand(fine.shape[0], -1, -1, -1), pixels.float().permute(0, 2, 3, 1) / (sides / 2)
 
 
 class GuidedUpsampling(nn.Module):

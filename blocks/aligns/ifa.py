@@ -94,12 +94,12 @@ class ImplicitFunction(nn.Module):
     def _read(self, level: Tensor, code: nn.Module, size: tuple[int, int]) -> Tensor:
         cells = size_of(level)
         if self.unfold:
-            level = F.unfold(level, 3, padding=1).reshape(len(level), -1, *cells)
+            level = F.unfold(level, 3, padding=1).reshape(level.shape[0], -1, *cells)
         rows = _nearest(size[0], cells[0], self.ensemble, level.device)
         columns = _nearest(size[1], cells[1], self.ensemble, level.device)
         total = None
         for (row, y, row_weight), (column, x, column_weight) in itertools.product(rows, columns):
-            position = code(y, x).to(level.dtype).expand(len(level), -1, -1, -1)
+            position = code(y, x).to(level.dtype).expand(level.shape[0], -1, -1, -1)
             corner = torch.cat([position, level.index_select(2, row).index_select(3, column)], dim=1)
             if not self.ensemble:
                 return corner

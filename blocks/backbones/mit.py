@@ -97,7 +97,7 @@ class ReducedAttention(nn.Module):
             self.norm = nn.LayerNorm(channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        images, width = len(x), x.shape[3] // self.heads
+        images, width = x.shape[0], x.shape[3] // self.heads
         query = self.query(x).reshape(images, -1, self.heads, width).transpose(1, 2)
         pair = self.key_value(self._reduced(x)).reshape(images, -1, 2, self.heads, width)
         key, value = pair.permute(2, 0, 3, 1, 4)

@@ -73,7 +73,7 @@ class AsymmetricBlock(nn.Module):
         # So few keys that their weights are no larger than a map; channels first, no map is turned around.
         logits = (self.scale * tokens(key)) @ query.flatten(2)
         taken: Tensor = value.flatten(2) @ logits.softmax(dim=1)
-        return taken.reshape(len(query), -1, *size_of(query))
+        return taken.reshape(query.shape[0], -1, *size_of(query))
 
     def _averages(self, x: Tensor) -> Tensor:
         return torch.cat([F.adaptive_avg_pool2d(x, bins).flatten(2) for bins in self.bins], dim=2).unsqueeze(3)

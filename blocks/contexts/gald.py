@@ -63,7 +63,7 @@ class GroupedAggregation(nn.Module):
         phi, g = (part.flatten(2).flatten(0, 1) for part in both)
         # One number a group, of which the normalisation by the same groups leaves little more than the sign.
         likeness = phi.unsqueeze(1) @ g.unsqueeze(2)
-        weighed = value * likeness.reshape(len(x), self.groups, 1, 1, 1)
+        weighed = value * likeness.reshape(x.shape[0], self.groups, 1, 1, 1)
         aggregated: Tensor = self.norm(self.back(weighed.flatten(1, 2))) + x
         return aggregated
 

@@ -41,7 +41,7 @@ class LowRank(nn.Module):
         # Sums over all pixels and quotients of them are beyond half precision.
         with full_precision(x):
             pixels = x.flatten(2).float()
-            bases = self.bases.float().expand(len(x), -1, -1)
+            bases = self.bases.float().expand(x.shape[0], -1, -1)
             if self.training:
                 bases = _drawn(torch.empty_like(bases, memory_format=torch.contiguous_format))
             found = factorised(pixels, bases, self.steps if self.training else self.steps + 1)

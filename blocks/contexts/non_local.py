@@ -92,7 +92,7 @@ def multiplied(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """
     # Divided before it is summed: half precision could overflow.
     met = value.flatten(2) @ tokens(key / key[0, 0].numel())
-    return (met @ query.flatten(2)).reshape(len(query), -1, *size_of(query))
+    return (met @ query.flatten(2)).reshape(query.shape[0], -1, *size_of(query))
 
 
 def rectified(query: Tensor, key: Tensor, value: Tensor) -> Tensor:

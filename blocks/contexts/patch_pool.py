@@ -41,7 +41,7 @@ class PatchAverage(nn.Module):
 
     def _mean(self, x: Tensor) -> Tensor:
         parts = cut(x, self.grid)
-        parts = parts.reshape(len(x), -1, *parts.shape[1:])  # (N, rows * columns, C, h, w)
+        parts = parts.reshape(x.shape[0], -1, *parts.shape[1:])  # (N, rows * columns, C, h, w)
         mean = parts.mean(dim=1 if self.over == "cells" else (3, 4), keepdim=True)
         return joined(mean.expand(parts.shape).flatten(0, 1), self.grid)
 

@@ -73,7 +73,7 @@ class SpatialGate(nn.Module):
             likeness = query @ value.softmax(dim=-1)
         else:
             likeness = query.softmax(dim=-1) @ value
-        return torch.sigmoid(likeness).reshape(len(x), 1, *x.shape[2:])
+        return torch.sigmoid(likeness).reshape(x.shape[0], 1, *x.shape[2:])
 
 
 class PolarizedSelfAttention(nn.Module):

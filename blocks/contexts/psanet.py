@@ -38,7 +38,7 @@ def seen(masks: Tensor, part: Size, height: int) -> Tensor:
     # One pixel on, the same place lies one offset back: the map is a view whose steps are oblique.
     steps = (masks[0].numel(), width * offsets - across, offsets - 1, across, 1)
     view = masks.contiguous().as_strided(
-        (len(masks), rows, width, height, width), steps, (rows - 1) * across + width - 1
+        (masks.shape[0], rows, width, height, width), steps, (rows - 1) * across + width - 1
     )
     return view.flatten(3).flatten(1, 2)
 
@@ -89,9 +89,9 @@ class PredictedAttention(nn.Module):
         run: Callable[..., Any] = _call
         # A tracer plans memory for itself.
         if (
-            len(x) * (height * width) ** 2 > _MOST_KEPT
-            and torch.is_grad_enabled()
+            torch.is_grad_enabled()
             and not torch.compiler.is_compiling()
+            and x.shape[0] * (height * width) ** 2 > _MOST_KEPT
         ):
             run = partial(checkpoint, use_reentrant=False, preserve_rng_state=False)
         bands = [(top, min(top + _BAND, height)) for top in range(0, height, _BAND)]

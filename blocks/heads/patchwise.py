@@ -181,7 +181,7 @@ def extended(x: Tensor, multiple: Size) -> Tensor:
 def _places(x: Tensor) -> Tensor:
     """Say for each pixel of a map where it lies, -1 to 1 across and down: (N, 2, H, W)."""
     grid = regular_grid(size_of(x), align_corners=True, device=x.device).to(x.dtype)
-    return grid.permute(0, 3, 1, 2).expand(len(x), -1, -1, -1)
+    return grid.permute(0, 3, 1, 2).expand(x.shape[0], -1, -1, -1)
 
 
 def _split(weights: Tensor, *shapes: tuple[int, int, int, int]) -> list[Tensor]:

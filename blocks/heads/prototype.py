@@ -37,7 +37,7 @@ class NearestPrototype(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         directions = F.normalize(self.prototypes, dim=2).flatten(0, 1)[:, :, None, None]
         cosines = F.conv2d(_on_sphere(x), directions)
-        scored = cosines.reshape(len(x), *self.prototypes.shape[:2], *x.shape[2:])
+        scored = cosines.reshape(x.shape[0], *self.prototypes.shape[:2], *x.shape[2:])
         return scored.amax(dim=2) / self.temperature
 
 

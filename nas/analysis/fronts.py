@@ -82,7 +82,10 @@ def layers(
     maximise = maximised(objectives)
     if not compared:
         return []
-    ranks = moocore.pareto_rank(_points(compared, objectives), maximise=maximise)
+    points = _points(compared, objectives)
+    # A lone objective it may rank upside down (moocore 0.3); the same one twice it does not.
+    twice = 2 if len(maximise) == 1 else 1
+    ranks = moocore.pareto_rank(np.tile(points, (1, twice)), maximise=maximise * twice)
     found: list[list[Row]] = [[] for _ in range(int(ranks.max()) + 1)]
     for row, rank in zip(compared, ranks, strict=True):
         found[int(rank)].append(row)

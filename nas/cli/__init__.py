@@ -8,6 +8,9 @@ import typer
 
 from blocks.errors import NasError
 from nas.cli import blocks, cost, curves, data, fronts, listings, progress, space
+from nas.cli.evaluate import evaluate
+from nas.cli.export import export
+from nas.cli.show import show
 from nas.cli.simulate import simulate
 from nas.cli.sweep import sweep
 
@@ -31,7 +34,9 @@ for command in (
     fronts.front,
     progress.progress,
     progress.compare,
-    listings.show,
+    show,
+    evaluate,
+    export,
 ):
     app.command()(command)
 app.command("import")(curves.import_)

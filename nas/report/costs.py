@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 import torch
@@ -15,7 +15,7 @@ from blocks.catalogue import component_type
 from blocks.cost import cost_of
 from blocks.errors import BlockError, RunError, SpaceError, law
 from blocks.measure import measure
-from blocks.network import Network
+from blocks.network import Network, untrained
 from blocks.options import options_of, supplied
 from nas.space import Space
 from runners.data import DATASETS, DataInfo, dataset
@@ -82,8 +82,7 @@ def cost_row(architecture: Architecture, on: Input) -> dict[str, object]:
 
 def measured_row(architecture: Architecture, on: Input, device: str) -> dict[str, object]:
     """Measure one architecture on a device of this machine, at batch 1 and with random weights."""
-    untrained = _untrained(architecture)
-    network = Network(untrained, size=on.size, classes=on.classes, image_channels=on.image_channels)
+    network = Network(untrained(architecture), size=on.size, classes=on.classes, image_channels=on.image_channels)
     found = measure(network, size=on.size, image_channels=on.image_channels, device=device)
     return {"device": device, **asdict(found)}
 
@@ -100,6 +99,18 @@ def check_device(name: str) -> None:
         raise RunError(law("--device", "a device of this machine", {"device": name}, f"Known here: {known}"))
 
 
+def chosen_device(name: str) -> torch.device:
+    """The device of that name; of no name, the best of this machine.
+
+    Raises:
+        RunError: this machine does not have it.
+    """
+    if name:
+        check_device(name)
+        return torch.device(name)
+    return torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
+
+
 def described(slot: str, component: Component) -> str:
     """Write a component the short way: its name, its model, and the options that differ from their defaults."""
     schema = options_of(component_type(slot, component.name))
@@ -114,16 +125,6 @@ def together(rows: list[dict[str, object]], columns: tuple[str, ...]) -> list[st
 
 def _written(value: object) -> str:
     return "[" + ",".join(map(str, value)) + "]" if isinstance(value, tuple) else str(value)
-
-
-def _untrained(architecture: Architecture) -> Architecture:
-    """Pretrained weights neither change what is measured nor need to be fetched for it."""
-    options: Mapping[str, object] = dict(architecture.backbone.options)
-    if not options.get("pretrained"):
-        return architecture
-    backbone = Component.of(architecture.backbone.name, {**options, "pretrained": False})
-    slots = dict(architecture.slots()) | {"backbone": backbone}
-    return Architecture(**slots, align_corners=architecture.align_corners)
 
 
 def rows_of(

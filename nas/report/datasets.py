@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,9 +23,9 @@ from blocks.options import supplied
 from nas.space import Space
 from nas.space.files import shipped
 from runners.data import DATASETS, IGNORE, DataInfo, DataSet, FromFiles, Split, SplitName, dataset
+from runners.data.contract import SPLITS
 from runners.data.files import FileSplit
 
-SPLITS: tuple[SplitName, ...] = get_args(SplitName)
 _SHOWN = 5
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -41,6 +41,15 @@ def shown(progress: Progress, objectives: Mapping[str, str], *, plain: bool | No
     progress.say = latest.append
     with Live(get_renderable=lambda: _picture(progress, objectives, latest), console=console, refresh_per_second=4):
         yield
+
+
+def counted(numbers: Iterable[int]) -> Iterator[int]:
+    """Draw a bar while the samples of a split are gone through."""
+    from rich.console import Console
+    from rich.progress import track
+
+    console, quiet = Console(stderr=True), not sys.stderr.isatty()
+    yield from track(numbers, "Judging", console=console, transient=True, disable=quiet)
 
 
 def _standing(progress: Progress) -> str:

@@ -13,8 +13,9 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from blocks.errors import RunError, law
-from nas.report.datasets import SPLITS, sample_name
+from nas.report.datasets import sample_name
 from runners.data import IGNORE, DataInfo, DataSet
+from runners.data.contract import SPLITS
 
 _TILE: Final = 360  # the longer side of an image in the picture
 _TEXT: Final = 14
@@ -54,9 +55,19 @@ def write_samples(path: Path, data: DataSet, *, samples: int = 4, seed: int = 0)
         split = data.split(name)
         for index in sorted(random.Random(seed).sample(range(len(split)), min(samples, len(split)))):
             image, label = split[index]
-            tiles.append(_tile(image, label, data.info, f"{name}: {sample_name(split, index)}"))
+            pixels = pixels_of(image)
+            panels = [pixels, overlay(pixels, label.numpy(), data.info)]
+            tiles.append(tile(panels, f"{name}: {sample_name(split, index)}"))
             seen |= set(np.unique(label.numpy()).tolist())
-    picture = _stacked([*_beside(tiles), _legend(sorted(seen), data.info, width=2 * tiles[0].width + _GAP)])
+    save(stacked([*_beside(tiles), legend(sorted(seen), data.info, width=2 * tiles[0].width + _GAP)]), path)
+
+
+def save(picture: Image.Image, path: Path) -> None:
+    """Write a picture as PNG.
+
+    Raises:
+        RunError: the file cannot be written.
+    """
     try:
         picture.save(path, format="PNG")
     except OSError as error:
@@ -64,20 +75,26 @@ def write_samples(path: Path, data: DataSet, *, samples: int = 4, seed: int = 0)
         raise RunError(law("--picture", "a file that can be written", got, "Give another path")) from error
 
 
-def _tile(image: Tensor, label: Tensor, info: DataInfo, caption: str) -> Image.Image:
-    """An image beside itself under the colours of its label, with a line of text above."""
-    pixels = image[:3].expand(3, -1, -1).permute(1, 2, 0).numpy()
-    pair = np.concatenate([pixels, overlay(pixels, label.numpy(), info)], axis=1)
-    height, width = label.shape
+def pixels_of(image: Tensor) -> Canvas:
+    """An image of a data set, (C, H, W), as one to look at, (H, W, 3)."""
+    pixels: Canvas = image[:3].expand(3, -1, -1).permute(1, 2, 0).numpy()
+    return pixels
+
+
+def tile(panels: Sequence[Canvas], caption: str) -> Image.Image:
+    """Pictures of one size beside each other, with a line of text above."""
+    beside = np.concatenate(panels, axis=1)
+    height, width = panels[0].shape[:2]
     longest = max(height, width)
     # Whole factors keep every pixel of a small image the same size.
     scale = _TILE // longest if longest < _TILE else _TILE / longest
     nearest = Image.Resampling.NEAREST if longest < _TILE else Image.Resampling.BOX
-    small = Image.fromarray(pair).resize((round(2 * width * scale), max(1, round(height * scale))), nearest)
-    tile = Image.new("RGB", (small.width, small.height + _TEXT + _GAP), "white")
-    tile.paste(small, (0, _TEXT + _GAP))
-    ImageDraw.Draw(tile).text((0, 2), _short(caption, small.width), fill="black", font=_font())
-    return tile
+    sides = (round(len(panels) * width * scale), max(1, round(height * scale)))
+    small = Image.fromarray(beside).resize(sides, nearest)
+    made = Image.new("RGB", (small.width, small.height + _TEXT + _GAP), "white")
+    made.paste(small, (0, _TEXT + _GAP))
+    ImageDraw.Draw(made).text((0, 2), _short(caption, small.width), fill="black", font=_font())
+    return made
 
 
 def overlay(pixels: Canvas, label: Canvas, info: DataInfo) -> Canvas:
@@ -90,17 +107,18 @@ def overlay(pixels: Canvas, label: Canvas, info: DataInfo) -> Canvas:
     return np.where((label == IGNORE)[..., None], squares[..., None], mixed.astype(np.uint8)).astype(np.uint8)
 
 
-def _legend(seen: Sequence[int], info: DataInfo, *, width: int) -> Image.Image:
+def legend(seen: Sequence[int], info: DataInfo, *, width: int) -> Image.Image:
+    """The colours and names of the classes that occur."""
     columns = max(1, width // _SWATCH)
     rows = -(-len(seen) // columns)
-    legend = Image.new("RGB", (max(width, _SWATCH), max(1, rows) * (_TEXT + _GAP)), "white")
-    draw = ImageDraw.Draw(legend)
+    made = Image.new("RGB", (max(width, _SWATCH), max(1, rows) * (_TEXT + _GAP)), "white")
+    draw = ImageDraw.Draw(made)
     for place, number in enumerate(seen):
         left, top = place % columns * _SWATCH, place // columns * (_TEXT + _GAP)
         colour, name = ((192, 192, 192), "ignored") if number == IGNORE else (info.palette[number], info.names[number])
         draw.rectangle((left, top, left + _TEXT, top + _TEXT), fill=colour, outline="black")
         draw.text((left + _TEXT + _GAP, top), _short(name, _SWATCH - 2 * _TEXT - _GAP), fill="black", font=_font())
-    return legend
+    return made
 
 
 def _beside(tiles: Sequence[Image.Image]) -> list[Image.Image]:
@@ -115,7 +133,8 @@ def _beside(tiles: Sequence[Image.Image]) -> list[Image.Image]:
     return rows
 
 
-def _stacked(rows: Sequence[Image.Image]) -> Image.Image:
+def stacked(rows: Sequence[Image.Image]) -> Image.Image:
+    """Pictures below each other."""
     height = sum(row.height + _GAP for row in rows)
     page = Image.new("RGB", (max(row.width for row in rows), height), "white")
     top = 0

@@ -84,7 +84,7 @@ def _number(name: str, value: float) -> str:
         return f"{value:+.2%}"
     if name.removesuffix("_published") in _COUNTS or name.endswith("_bytes"):
         return engineering(value, "B" if name.endswith("_bytes") else "")
-    if name in _SCORES:
+    if name in _SCORES or name.endswith(("_iou", "_miou")):
         return f"{value:.4f}"
     if name.endswith(("_ms", "seconds")):
         return f"{value:.1f}"

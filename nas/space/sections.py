@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal, Any
+from typing import Annotated, Any, Literal
 
 from blocks.architecture import Component
 from blocks.errors import nearest

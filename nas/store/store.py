@@ -14,7 +14,7 @@ from sqlalchemy import insert, update
 from blocks.architecture import Architecture
 from blocks.errors import QueryError, StoreError, law, nearest
 from blocks.options import Value
-from nas.store import database, fronts, queries, schema, writes
+from nas.store import database, evaluations, exports, fronts, lookup, queries, schema, writes
 from nas.store.choices import choice_rows
 from nas.store.imports import ImportedTrial, import_trials
 from nas.store.queries import Row
@@ -397,10 +397,39 @@ class Store:
         with database.reading(self._engine) as connection:
             return queries.trial_numbered(connection, study_id, number)
 
+    def find_trial(self, study_id: int, number: int) -> Row:
+        """As `trial`, of one that must exist.
+
+        Raises:
+            QueryError: it does not; the message says how many there are.
+        """
+        with database.reading(self._engine) as connection:
+            return lookup.trial_of(connection, study_id, number)
+
     def epochs(self, trial_id: int) -> list[Row]:
         """The curve of a trial, one row per epoch."""
         with database.reading(self._engine) as connection:
             return queries.epochs(connection, trial_id)
+
+    def record_evaluation(self, trial_id: int, facts: Mapping[str, object]) -> None:
+        """Keep what a later evaluation gave: split, samples, settings, miou, pixel_accuracy, class_iou, seconds."""
+        with database.writing(self._engine) as connection:
+            evaluations.record(connection, trial_id, facts)
+
+    def evaluations(self, trial_id: int) -> list[Row]:
+        """What `record_evaluation` kept, oldest first."""
+        with database.reading(self._engine) as connection:
+            return evaluations.evaluations(connection, trial_id)
+
+    def trained_as(self, trial_id: int) -> tuple[str, int] | None:
+        """The study's name and the trial's number in it, or None where there is no such trial."""
+        with database.reading(self._engine) as connection:
+            return lookup.trained_as(connection, trial_id)
+
+    def with_choices(self, study_id: int) -> list[Row]:
+        """Flat rows in order of number, with a key for each option that some trial has."""
+        with database.reading(self._engine) as connection:
+            return exports.with_choices(connection, study_id)
 
     def choices(self, trial_id: int) -> dict[str, str | None]:
         """The options chosen, path -> value as text."""

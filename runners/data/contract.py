@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, get_args, runtime_checkable
 
 from torch import Tensor
 
-from blocks.errors import DataError
+from blocks.errors import DataError, law
 
 IGNORE = 255
 """The label of pixels that neither train nor count."""
 
-SplitName = Literal["train", "val"]
+SplitName = Literal["train", "val", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "val")
+"""What a search needs: it trains on the one and chooses by the other. Not every data set has more."""
 
 Colour = tuple[int, int, int]
 
@@ -104,8 +105,43 @@ class DataSet(Protocol):
         """Open a split.
 
         Raises:
-            DataError: files are missing or do not match.
+            DataError: files are missing or do not match, or there is no such split.
         """
+
+
+def opened(data: DataSet, name: SplitName, subject: str) -> Split:
+    """Open a split that a data set need not have.
+
+    Args:
+        data: whose.
+        name: of the split.
+        subject: who is speaking in an error, e.g. `Data set camvid`.
+
+    Raises:
+        DataError: it does not have it; the message names those that it has.
+    """
+    try:
+        return data.split(name)
+    except DataError as error:
+        others = [other for other in get_args(SplitName) if other != name and _has(data, other)]
+        if not others:
+            raise
+        needs = law(subject, f"the split {name}", {"splits": others}, "Choose one of these, or add it")
+        raise DataError(f"{needs} {error}") from error
+
+
+def unseen(subject: str, splits: Mapping[SplitName, str]) -> None:
+    """Raise DataError where what is called `test` is what a search trains on or chooses by."""
+    if splits["test"] in (splits["train"], splits["val"]):
+        got: dict[str, object] = {str(name): where for name, where in splits.items()}
+        raise DataError(law(subject, "a split `test` that no search has seen", got, "Give it samples of its own"))
+
+
+def _has(data: DataSet, name: SplitName) -> bool:
+    try:
+        return len(data.split(name)) > 0
+    except DataError:
+        return False
 
 
 def report(problems: Sequence[str]) -> None:

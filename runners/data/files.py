@@ -11,7 +11,7 @@ from typing import Protocol
 from torch import Tensor
 
 from blocks.errors import DataError, law
-from runners.data.contract import SPLITS, SplitName, report
+from runners.data.contract import SPLITS, SplitName, report, unseen
 from runners.data.decode import ENDINGS, Coding, need_same_size, read_image, read_label, resized
 
 CONVERTED = "labelTrainIds"
@@ -37,6 +37,7 @@ class Layout:
         labels: sub-folder of labels.
         train: sub-folder of both for training.
         val: sub-folder of both for evaluation.
+        test: sub-folder of both that no search looks at; it need not be there.
         image_suffix: what follows the shared name in an image's file name, before the extension.
         label_suffix: the same for labels.
     """
@@ -47,6 +48,7 @@ class Layout:
     labels: str = "labels"
     train: str = "train"
     val: str = "val"
+    test: str = "test"
     image_suffix: str = ""
     label_suffix: str = ""
 
@@ -75,7 +77,10 @@ class Layout:
         return tuple(sorted(path for path in every if path.stem.endswith(CONVERTED) == converted))
 
     def _folders(self, split: SplitName) -> tuple[Path, Path]:
-        part = self.train if split == "train" else self.val
+        parts: dict[SplitName, str] = {"train": self.train, "val": self.val, "test": self.test}
+        if split == "test":
+            unseen(self.subject, parts)
+        part = parts[split]
         need_folders(self.subject, self.root, (f"{self.images}/{part}", f"{self.labels}/{part}"))
         return self.root / self.images / part, self.root / self.labels / part
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from blocks.errors import DataError, law, nearest
 from blocks.options import Range
-from runners.data.contract import SPLITS, DataInfo, SplitName, palette
+from runners.data.contract import SPLITS, DataInfo, SplitName, palette, unseen
 from runners.data.decode import Coding, image_pixels, label_values, labelled, need_same_size, resized
 from runners.data.folder import MOST, class_names, coding_of
 
@@ -37,7 +37,7 @@ class HuggingFace:
         ignore: values in the labels that neither train nor count.
         unlisted: what to do with any other value.
         train: the split to train on.
-        val: the split to evaluate on.
+        val: the split to evaluate on; one named `test` that no search looks at need not be there.
         image: the column of images, where the features leave a doubt.
         label: the column of labels, likewise.
 
@@ -66,7 +66,8 @@ class HuggingFace:
         names = class_names(classes)
         self._coding = coding_of(_SUBJECT, names, ids, colours, ignore, strict=unlisted == "error")
         self.info = DataInfo(names, colours or palette(len(names)), channels, size)
-        self._root, self._splits = Path(root).expanduser(), {"train": train, "val": val}
+        self._root = Path(root).expanduser()
+        self._splits: dict[SplitName, str] = {"train": train, "val": val, "test": "test"}
         self._columns = (image, label)
 
     def fingerprint(self) -> str:
@@ -78,6 +79,8 @@ class HuggingFace:
         return digest.hexdigest()[:16]
 
     def split(self, name: SplitName) -> Rows:
+        if name == "test":
+            unseen(_SUBJECT, self._splits)
         return Rows(self._root, self._splits[name], self._coding, self.info, self._columns)
 
 

@@ -19,6 +19,7 @@ class Listed:
         root: the folder that everything else is relative to.
         train: the lists of names to train on.
         val: the lists of names to evaluate on.
+        test: the lists of names that no search looks at, if there are any.
         images: sub-folder of images, which end in `.jpg`.
         labels: sub-folders of labels; a sample's label is taken from the first that holds it.
         ending: what label files end in.
@@ -31,20 +32,24 @@ class Listed:
     images: str
     labels: tuple[str, ...]
     ending: str = ".png"
+    test: tuple[str, ...] = ()
 
     def pairs(self, split: SplitName) -> tuple[Pair, ...]:
         """List a split's images with their labels, sorted by name.
 
         Raises:
-            DataError: a folder, a list, an image or a label is missing.
+            DataError: a folder, a list, an image or a label is missing, or there is no such split.
         """
+        lists: tuple[str, ...] = getattr(self, split)
+        if not lists:
+            raise DataError(law(self.subject, f"lists of names to {split} with", {"lists": []}, "It publishes none"))
         need_folders(self.subject, self.root, (self.images, *self.labels))
         images, *labels = (
             {path.stem: path for path in (self.root / folder).iterdir() if path.suffix == ending}
             for folder, ending in ((self.images, ".jpg"), *((folder, self.ending) for folder in self.labels))
         )
         found = {name: path for held in reversed(labels) for name, path in held.items()}
-        names = sorted({name for path in getattr(self, split) for name in self._names(path)})
+        names = sorted({name for path in lists for name in self._names(path)})
         report([self._missing(name, name in images) for name in names if name not in images or name not in found])
         return tuple(Pair(images[name], found[name]) for name in names)
 

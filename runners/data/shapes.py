@@ -12,7 +12,7 @@ from torch import Tensor
 
 from blocks.architecture import canonical_json, fingerprint
 from blocks.options import Range
-from runners.data.contract import SPLITS, DataInfo, SplitName
+from runners.data.contract import DataInfo, SplitName
 
 _FIELD, _WATER, _HOUSE, _WIRE, _SHEEP, _BOAT = range(6)
 
@@ -24,6 +24,8 @@ _INFO = {
     "sheep": (240, 240, 240),
     "boat": (250, 200, 40),
 }
+
+_STREAMS: tuple[SplitName, ...] = ("train", "val", "test")  # of random numbers
 
 Image = NDArray[np.float32]
 Label = NDArray[np.uint8]
@@ -39,7 +41,7 @@ class Shapes:
     Args:
         size: height and width. [px]
         train: scenes to train on. [count]
-        val: scenes to evaluate on. [count]
+        val: scenes to evaluate on; `test` has as many that no search sees. [count]
         noise: standard deviation of the pixel noise. [share of full scale]
     """
 
@@ -54,6 +56,7 @@ class Shapes:
         noise: Annotated[float, Range(0.0, 1.0)] = 0.06,
     ) -> None:
         self._counts = {"train": train, "val": val}
+        self._test = val
         self._noise = noise
         self.info = DataInfo(tuple(_INFO), tuple(_INFO.values()), 3, size)
 
@@ -62,14 +65,14 @@ class Shapes:
         return fingerprint(canonical_json(["shapes", self.version, self.info.size, self._counts, self._noise]))
 
     def split(self, name: SplitName) -> Scenes:
-        return Scenes(name, self._counts[name], self.info.size, self._noise)
+        return Scenes(name, {**self._counts, "test": self._test}[name], self.info.size, self._noise)
 
 
 class Scenes:
     """One split of `Shapes`: each scene is drawn when it is asked for."""
 
     def __init__(self, name: SplitName, count: int, size: tuple[int, int], noise: float) -> None:
-        self._stream, self._count, self._size, self._noise = SPLITS.index(name), count, size, noise
+        self._stream, self._count, self._size, self._noise = _STREAMS.index(name), count, size, noise
 
     def __len__(self) -> int:
         return self._count

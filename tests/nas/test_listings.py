@@ -162,7 +162,8 @@ def run_fresh(store: Store, *words: str, then: str = "") -> "subprocess.Complete
         ["front", "camvid"],
         ["studies"],
         ["trials", "camvid", "--where", "macs > 1"],
-        ["show", "camvid", "0"],
+        ["show", "camvid", "0", "--quick"],
+        ["show", "camvid", "0", "--format", "json"],
     ],
 )
 def test_reading_imports_nothing_heavy(filled: Store, words: list[str]) -> None:
