@@ -49,7 +49,7 @@ def effects(
         difference (Holm over all options), None where the data cannot tell; `gflops`, the difference in cost by the
         same model [1e9 MACs]; `miou_per_gflop`, `difference / gflops`: mIoU gained per 1e9 MACs more (or lost per
         1e9 fewer) when this option is taken instead of the mean one; negative where the dearer is the worse; None
-        where the cost hardly differs. `note` says what limits the row.
+        where the interval holds 0, or the cost differs by less than 1 % of the mean. `note` says what limits the row.
     """
     found = networks(rows, choices)
     asked = questions(found)
@@ -170,7 +170,9 @@ class _Model:
         count = int(counts.min() if len(counts) == 2 else counts[index])
         estimate = _judged(self.scores.estimate(contrast), count)
         gflops = self.gflops(contrast)
-        priced = gflops is not None and estimate.low is not None and abs(gflops) * 1e9 > _SAME_COST * self.mean_cost
+        # What may be no difference at all has no price.
+        told = estimate.low is not None and estimate.high is not None and (estimate.low > 0 or estimate.high < 0)
+        priced = told and gflops is not None and abs(gflops) * 1e9 > _SAME_COST * self.mean_cost
         row = {
             "question": question.name,
             "option": question.options[index],

@@ -55,14 +55,14 @@ def importances(rows: Sequence[Mapping[str, Any]], objectives: Mapping[str, str]
     miou = front if list(objectives) == ["miou"] else _evaluated(networks, domains, {"miou": "max"})
     found = [
         {
-            "question": path,
+            "question": path.removeprefix("architecture."),
             "trials": sum(path in network["answers"] for network in networks),
             "front_importance": front.get(path),
             "miou_importance": miou.get(path),
         }
         for path in domains
     ]
-    return sorted(found, key=lambda row: (-front.get(row["question"], 0.0), row["question"]))
+    return sorted(found, key=lambda row: (-(row["front_importance"] or 0.0), row["question"]))
 
 
 def _networks(rows: Sequence[Mapping[str, Any]], objectives: Mapping[str, str]) -> list[dict[str, Any]]:

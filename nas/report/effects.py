@@ -15,7 +15,8 @@ _WIDTH: Final = 100  # of prose below a table [characters]
 _WORTH: Final = (
     "difference: in mIoU to the mean of the question's options, the other choices being equal (additive regression on "
     "the means over seeds); interval: 95 %, each on its own; p: of no difference, corrected for all rows "
-    "(Holm). gflops: what it costs more than that mean [1e9 MACs]; miou_per_gflop: difference / gflops."
+    "(Holm). gflops: what it costs more than that mean [1e9 MACs]; miou_per_gflop: difference / gflops, where there is "
+    "a difference and a cost."
 )
 _TOGETHER: Final = (
     "departure: in mIoU from the sum of both effects, one pair of questions at a time; interval: 95 %, "

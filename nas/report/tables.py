@@ -19,9 +19,9 @@ Rows = Sequence[Mapping[str, object]]
 _COUNTS = {"params", "macs", "macs_conv", "flops"}
 _SCORES = {"miou", "miou_best", "pixel_accuracy", "iou", "hypervolume", "missing"}
 _SPECS = {
-    **dict.fromkeys(("difference", "departure", "miou_per_gflop"), "+.2%"),
+    **dict.fromkeys(("difference", "departure"), "+.2%"),
     **dict.fromkeys(("front_share", "front_importance", "miou_importance"), ".0%"),
-    **{"p": ".2g", "gflops": "+.3g"},
+    **{"p": ".2g", "gflops": "+.3g", "miou_per_gflop": "+.3g"},
 }
 _PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
