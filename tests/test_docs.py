@@ -54,9 +54,9 @@ def followed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
         name, _, rest = text.partition("\n")
         (folder / name.removeprefix("# ")).write_text(rest)
     done = {}
-    for command, _ in steps():
-        if importlib.util.find_spec("tensorboard") is None:
-            command = command.replace(" --tensorboard curves", "")
+    lacks = importlib.util.find_spec("tensorboard") is None
+    for step, _ in steps():
+        command = step.replace(" --tensorboard curves", "") if lacks else step
         done[command] = run(command, folder)
         assert done[command].returncode == 0, f"{command}: {done[command].stderr}"
     return folder, done

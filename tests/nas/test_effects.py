@@ -130,6 +130,41 @@ def test_pure_noise_is_not_significant() -> None:
     assert false / runs < 0.10
 
 
+def test_a_search_that_follows_its_results_makes_no_effects_up() -> None:
+    """A sampler takes what looked good more often; on pure noise that must not pass for an effect."""
+    outside = judged = false = 0
+    runs = 150
+    for seed in range(runs):
+        table = [row for row in effects(*followed(60, seed)) if row["low"] is not None]
+        outside += sum(excludes_none(row) for row in table)
+        judged += len(table)
+        false += any(row["p"] < 0.05 for row in table)
+
+    assert judged > 6 * runs
+    assert outside / judged < 0.06
+    assert false / runs < 0.06
+
+
+def followed(count: int, seed: int) -> Data:
+    """Pure noise, searched by taking the option with the best mean so far seven times in ten."""
+    rng = np.random.default_rng(seed)
+    seen: dict[tuple[int, str], list[float]] = {(q, o): [] for q in range(3) for o in "abc"}
+    rows: Table = []
+    choices: dict[int, dict[str, str | None]] = {}
+    for number in range(count):
+        means = {key: float(np.mean(held)) if held else 0.0 for key, held in seen.items()}
+        picked = [
+            max("abc", key=lambda o, q=q: means[q, o]) if rng.random() < 0.7 else str(rng.choice(list("abc")))
+            for q in range(3)
+        ]
+        miou = 0.4 + 0.02 * rng.standard_normal()
+        for question, option in enumerate(picked):
+            seen[question, option].append(miou)
+        rows.append(trial(number, miou, protocol_fingerprint=str(number)))
+        choices[number] = {f"q{question}": option for question, option in enumerate(picked)}
+    return rows, choices
+
+
 def test_pure_noise_has_no_interactions() -> None:
     outside = judged = false = 0
     runs = 100
