@@ -118,7 +118,7 @@ def test_the_share_of_the_front_is_of_its_members() -> None:
 def test_pure_noise_is_not_significant() -> None:
     """Intervals exclude nothing in about one of twenty cases; after correction, any at all in about one of twenty."""
     outside = judged = false = 0
-    runs = 400
+    runs = 150
     for seed in range(runs):
         table = [row for row in effects(*drawn(60, lambda _: 0.0, seed=seed)) if row["low"] is not None]
         outside += sum(excludes_none(row) for row in table)
@@ -133,7 +133,7 @@ def test_pure_noise_is_not_significant() -> None:
 def test_a_search_that_follows_its_results_makes_no_effects_up() -> None:
     """A sampler takes what looked good more often; on pure noise that must not pass for an effect."""
     outside = judged = false = 0
-    runs = 150
+    runs = 80
     for seed in range(runs):
         table = [row for row in effects(*followed(60, seed)) if row["low"] is not None]
         outside += sum(excludes_none(row) for row in table)
