@@ -8,6 +8,7 @@ import typer
 
 from blocks.errors import NasError
 from nas.cli import blocks, cost, curves, data, fronts, listings, progress, space
+from nas.cli.effects import effects
 from nas.cli.evaluate import evaluate
 from nas.cli.export import export
 from nas.cli.show import show
@@ -34,6 +35,7 @@ for command in (
     fronts.front,
     progress.progress,
     progress.compare,
+    effects,
     show,
     evaluate,
     export,

@@ -43,6 +43,12 @@ def sweep(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be run and how long it takes; record nothing.")
     ] = False,
+    tensorboard: Annotated[
+        Path | None, typer.Option("--tensorboard", metavar="DIR", help="Write curves for TensorBoard there, too.")
+    ] = None,
+    log: Annotated[
+        list[str] | None, typer.Option("--log", metavar="mlflow|wandb", help="Send curves there, too; repeatable.")
+    ] = None,
     plain: Annotated[bool, typer.Option("--plain", help="Progress as lines, on a terminal too.")] = False,
 ) -> None:
     """Search a space: sample, gate, train, record; then show the Pareto front."""
@@ -67,6 +73,8 @@ def sweep(
             address=address,
             folder=folder,
             progress=progress,
+            tensorboard=tensorboard,
+            log=log or (),
         )
     _conclude(done, folder)
 

@@ -18,6 +18,11 @@ Rows = Sequence[Mapping[str, object]]
 # Columns that people read in engineering notation; everything else has a readable size already.
 _COUNTS = {"params", "macs", "macs_conv", "flops"}
 _SCORES = {"miou", "miou_best", "pixel_accuracy", "iou", "hypervolume", "missing"}
+_SPECS = {
+    **dict.fromkeys(("difference", "departure"), "+.2%"),
+    **dict.fromkeys(("front_share", "front_importance", "miou_importance"), ".0%"),
+    **{"p": ".2g", "gflops": "+.3g", "miou_per_gflop": "+.3g"},
+}
 _PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
@@ -80,8 +85,8 @@ def human(name: str, value: object) -> str:
 def _number(name: str, value: float) -> str:
     if math.isnan(value):
         return ""
-    if name == "difference" or name.endswith("_difference"):
-        return f"{value:+.2%}"
+    if spec := "+.2%" if name.endswith("_difference") else _SPECS.get(name):
+        return format(value, spec)
     if name.removesuffix("_published") in _COUNTS or name.endswith("_bytes"):
         return engineering(value, "B" if name.endswith("_bytes") else "")
     if name in _SCORES or name.endswith(("_iou", "_miou")):

@@ -16,6 +16,7 @@ from blocks.errors import QueryError, StoreError, law, nearest
 from blocks.options import Value
 from nas.store import database, evaluations, exports, fronts, lookup, queries, schema, writes
 from nas.store.choices import choice_rows
+from nas.store.chosen import Choices, chosen
 from nas.store.imports import ImportedTrial, import_trials
 from nas.store.queries import Row
 from runners.protocol import Epoch, Outcome, Protocol
@@ -435,3 +436,8 @@ class Store:
         """The options chosen, path -> value as text."""
         with database.reading(self._engine) as connection:
             return queries.choices(connection, trial_id)
+
+    def chosen(self, study_id: int, states: Collection[str]) -> Choices:
+        """The options of every trial of a study in these states: its id -> path -> value as text."""
+        with database.reading(self._engine) as connection:
+            return chosen(connection, study_id, states)

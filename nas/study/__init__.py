@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +13,7 @@ from nas.propose import Mirror, OptunaProposer, Progress
 from nas.space import Space
 from nas.store import Store
 from nas.study.checkpoints import Pruning
+from nas.study.loggers import Logbook, Logged, loggers
 from nas.study.preemption import preemptible
 from nas.study.provenance import provenance
 from nas.study.results import Study
@@ -38,6 +41,8 @@ def sweep(
     address: str | None = None,
     folder: str | Path = FOLDER,
     progress: Progress | None = None,
+    tensorboard: str | Path | None = None,
+    log: Sequence[str] = (),
 ) -> Study:
     """Search a space until its trials or another limit of the search are used up, and return the study.
 
@@ -51,16 +56,19 @@ def sweep(
         address: of a running Ray cluster; by default one is started here and stopped at the end.
         folder: where checkpoints lie; on a cluster, one that all nodes see.
         progress: filled while the sweep runs, for whoever shows it.
+        tensorboard: a folder for TensorBoard's event files.
+        log: `mlflow`, `wandb`: curves of what is trained go there, too. A logger that fails ends no sweep.
 
     Raises:
         NasError: the space, the data, the store or the cluster will not do; the message says what to mend.
     """
     space = Space.load(space) if isinstance(space, str) else space
     name = study or space.name
+    hears = loggers(name, log, tensorboard)
     work = work_of(space, Path(folder) / name)
     data = dataset(space.data, work.place)
     fingerprint = data.fingerprint()
-    with preemptible() as preemption, Store.open(store) as opened:
+    with preemptible() as preemption, closing(Logbook(hears)) as logbook, Store.open(store) as opened:
         study_id, edit = claim(space, name, opened, resume=resume, data=data.info, fingerprint=fingerprint)
         progress = progress or Progress(space.search.trials)
         if edit is not None:
@@ -81,7 +89,9 @@ def sweep(
                 fresh=fresh,
             )
             stopper = _stopper(space, work.halving, opened, study_id) if work.halving else None
-            ended = _runner(runner, work, space.data, stopper, address).run(_wrapped(proposer, space, work, stopper))
+            ended = _runner(runner, work, space.data, stopper, address).run(
+                _wrapped(proposer, space, work, stopper, logbook if hears else None)
+            )
             if ended:
                 proposer.check()
         finally:
@@ -89,11 +99,14 @@ def sweep(
         return Study(name, opened.url, interrupted=not ended, preempted=preemption.came, ending=progress.ending)
 
 
-def _wrapped(proposer: OptunaProposer, space: Space, work: Work, stopper: ParetoHalving | None) -> Proposer:
-    """Let checkpoints go that nobody needs, and trials go on that early stopping has let wait."""
+def _wrapped(
+    proposer: OptunaProposer, space: Space, work: Work, stopper: ParetoHalving | None, logbook: Logbook | None
+) -> Proposer:
+    """Let checkpoints go that nobody needs, loggers hear, and trials go on that early stopping has let wait."""
     prunes = work.saves and work.keep in ("front", "none")
     pruned = Pruning(proposer, work, space.objectives) if prunes else proposer
-    return Promotion(pruned, stopper) if stopper else pruned
+    logged = Logged(pruned, logbook) if logbook else pruned
+    return Promotion(logged, stopper) if stopper else logged
 
 
 def _stopper(space: Space, options: Halving, store: Store, study_id: int) -> ParetoHalving:
