@@ -1,8 +1,8 @@
 """The designs: which answers are changed together.
 
-`one_at_a_time` changes one answer of the baseline in each arm, to each other answer. `leave_one_out` takes one thing away
-in each arm. `pairs` has every single change and every two of them at once, which shows what adds up and what does not.
-`factorial` has every combination. `listed` has the arms that a person names.
+`one_at_a_time` changes one answer of the baseline in each arm, to each other answer. `leave_one_out` takes one thing
+away in each arm. `pairs` has every single change and every two of them at once, which shows what adds up and what
+does not. `factorial` has every combination. `listed` has the arms that a person names.
 """
 
 from __future__ import annotations

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from blocks.architecture import Architecture, Component
-from blocks.errors import BlockError
 from blocks.network import fetch
-from nas.propose.budget import Budget, built_cost
+from nas.propose.budget import built_cost
 from nas.propose.candidates import Asked, Candidates
-from nas.propose.limits import Limits
+from nas.propose.ledger import COSTS, Ledger
 from nas.propose.memory import FINAL, Memory
 from nas.propose.mirror import Mirror
 from nas.propose.partial_order import PartialOrder
 from nas.propose.progress import Progress
 from nas.space import Space
-from nas.store import CUT_SHORT, Store, choices_of
+from nas.store import CUT_SHORT, Store
 from runners.data import DataInfo
-from runners.protocol import Epoch, Failed, Finished, Interrupted, Outcome, Proposal, Protocol, Rejected
+from runners.protocol import Epoch, Finished, Interrupted, Outcome, Proposal, Protocol
 
-_COSTS = ("params", "macs", "macs_conv", "activation_bytes")
 _SKIPS = 200  # hopeless candidates in a row after which there is nothing left to find
 
 
@@ -62,13 +59,13 @@ class OptunaProposer:
         self.progress = progress
         self._fresh = fresh
         self._prepare = prepare
-        self._cost = cost
+        self._ledger = Ledger(space, store, study_id, progress=progress, cost=cost)
         self._prepared: set[Component] = set()
-        self._budget = Budget(space.budget)
-        self._limits = Limits(space.search, gpu=space.resources.gpu)
+        self._budget = self._ledger.budget
+        self._limits = self._ledger.limits
         self._order = PartialOrder(space.questions(), space.objectives) if space.search.partial_order else None
         self._skipped_in_a_row = 0
-        self._ids: dict[int, int] = {}  # number in the study -> id in the store
+        self._ids = self._ledger.ids
         self._asked: dict[int, Asked] = {}  # in training
         self._seen: dict[str, int] = {}  # key of a result -> number of the trial of this study that has it
         told, left = store.told(study_id), store.unfinished(study_id, CUT_SHORT)
@@ -127,15 +124,11 @@ class OptunaProposer:
 
     def epoch(self, trial: int, epoch: Epoch) -> None:
         """Record an epoch, before it counts."""
-        self._store.epoch(self._ids[trial], epoch)
-        self._budget.hit()
-        self._limits.spend(epoch)
-        self.progress.epoch(trial, epoch)
+        self._ledger.epoch(trial, epoch)
 
     def retried(self, trial: int, reason: str) -> None:
         """Record that a trial has lost its worker and goes on with another."""
-        self._store.retry(self._ids[trial], reason)
-        self.progress.say(f"trial {trial}: goes on with another worker ({reason})")
+        self._ledger.retried(trial, reason)
 
     def ended(self, trial: int, outcome: Outcome) -> None:
         """Record an outcome and tell the sampler."""
@@ -146,7 +139,7 @@ class OptunaProposer:
             self.memory.settle(self._closed(trial, outcome))
             return
         if isinstance(outcome, Finished):
-            outcome = self._checked(trial)
+            outcome = self._ledger.checked(trial)
         row = self._closed(trial, outcome)
         if isinstance(outcome, Interrupted):
             self.memory.drop(asked.trial)
@@ -187,7 +180,7 @@ class OptunaProposer:
         if not row["started"]:
             # It may have been recorded a moment before the gates would have turned it away.
             return self._sieved(number, asked, *self._costed(asked))
-        proposal = self._proposal(number, asked, {name: row[name] for name in _COSTS}, done=row["epochs"])
+        proposal = self._proposal(number, asked, {name: row[name] for name in COSTS}, done=row["epochs"])
         if proposal.done < proposal.epochs:
             return proposal
         # Its last epoch was recorded, its end was not.
@@ -221,9 +214,7 @@ class OptunaProposer:
             self._tell(asked, self._closed(number, refusal))
             return None
         if known is not None:
-            self._store.replay(self._ids[number], known["id"])
-            self.progress.end(number, "replayed", note=f"trained as trial {known['number']} of {known['study']}")
-            self._tell(asked, self._row(number))
+            self._tell(asked, self._ledger.replayed(number, known))
             return None
         if reason := self._order and self._order.hopeless(asked.candidate.answers, cost or {}):
             self._skipped_in_a_row += 1
@@ -235,25 +226,16 @@ class OptunaProposer:
         return self._proposal(number, asked, cost or {}, done=0)
 
     def _costed(self, asked: Asked) -> tuple[Mapping[str, int] | None, Outcome | None]:
-        try:
-            cost = self._cost(asked.candidate.architecture, asked.protocol)
-        except BlockError as error:
-            return None, Failed(reason=f"cannot be built: {error}")
-        return cost, self._budget.exceeded(cost or {})
+        return self._ledger.costed(asked.candidate.architecture, asked.protocol)
 
     def _record(self, number: int, asked: Asked, cost: Mapping[str, int] | None) -> None:
-        candidate = asked.candidate
-        self._ids[number] = self._store.propose(
-            self._study_id,
+        self._ledger.record(
             number,
-            identity=asked.key,
-            architecture=candidate.architecture,
-            protocol=asked.protocol,
+            asked.candidate,
+            asked.protocol,
+            key=asked.key,
             seed=self._space.search.seed,
             cost=cost,
-            answers=candidate.answers,
-            choices=choices_of(candidate.architecture, asked.protocol),
-            epochs=asked.protocol.recipe().epochs,
             origin=asked.origin,
             repeats=asked.repeats,
         )
@@ -278,25 +260,12 @@ class OptunaProposer:
 
     def _closed(self, number: int, outcome: Outcome) -> Mapping[str, Any]:
         """Record how a trial ended and return what the store has of it."""
-        self._store.end(self._ids[number], outcome)
-        row = self._row(number)
-        if isinstance(outcome, Rejected) or (isinstance(outcome, Failed) and not row["epochs"]):
-            self._budget.miss(outcome)
-        self.progress.end(number, row["state"], outcome)
-        return row
+        return self._ledger.closed(number, outcome)
 
     # Feedback
 
-    def _checked(self, trial: int) -> Outcome:
-        """A finished trial whose objectives are not numbers has failed."""
-        row = self._row(trial)
-        odd = [n for n in self._space.objectives if row.get(n) is None or not math.isfinite(row[n])]
-        return Failed(reason=f"no usable value of {', '.join(odd)}") if odd else Finished()
-
     def _row(self, number: int) -> Mapping[str, Any]:
-        row = self._store.trial(self._study_id, number)
-        assert row is not None
-        return row
+        return self._ledger.row(number)
 
     def _tell(self, asked: Asked, row: Mapping[str, Any]) -> None:
         if row["state"] in FINAL:

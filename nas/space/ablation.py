@@ -74,7 +74,7 @@ def candidate_of(tree: Tree, answers: Mapping[str, Value]) -> Candidate:
     """
 
     def ask(question: Question) -> Value:
-        return answers[question.path] if question.path in answers else question.domain.first
+        return answers.get(question.path, question.domain.first)
 
     return choose(tree, ask)
 
