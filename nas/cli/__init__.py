@@ -7,9 +7,11 @@ import sys
 import typer
 
 from blocks.errors import NasError
-from nas.cli import blocks, cost, curves, data, listings, space
+from nas.cli import ablate, blocks, cost, curves, data, listings, space
 from nas.cli.simulate import simulate
 from nas.cli.sweep import sweep
+from nas.cli.table import table
+from nas.cli.train import train
 
 app = typer.Typer(
     name="nas",
@@ -30,6 +32,9 @@ for command in (
     listings.trials,
     listings.front,
     listings.show,
+    ablate.ablate,
+    train,
+    table,
 ):
     app.command()(command)
 app.command("import")(curves.import_)

@@ -105,7 +105,7 @@ def train(
     Raises:
         NasError: the space, the data, the store or the cluster will not do; the message says what to mend.
     """
-    space = Space.load(space) if isinstance(space, str) else space
+    space = Space.load(space, ["ablation=null"]) if isinstance(space, str) else space
     if open_questions := [short(question.path) for question in space.questions()]:
         got = {"questions": ", ".join(open_questions[:5]) + (", ..." if len(open_questions) > 5 else "")}
         remedy = "Fix them with --set PLACE=VALUE, or compare the answers with `nas ablate` or `nas sweep`"
