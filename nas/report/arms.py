@@ -109,7 +109,7 @@ def records(found: Comparison) -> list[dict[str, object]]:
 
 def sheet(found: Comparison) -> Sheet:
     """The same as people read it: mIoU in per cent, the best in bold, what all arms share in the caption."""
-    winners = best(found.arms)
+    winners = best(found.arms) if len(found.arms) > 1 else set()
     differ = any(each.difference for each in found.arms)
     tested = any(each.p_holm is not None for each in found.arms)
     noted = any(_note(each) for each in found.arms)
@@ -140,8 +140,9 @@ def caption(found: Comparison, *, tested: bool) -> str:
     """What a reader must know: what all arms share, what the figures are, and why this test."""
     seeds = sorted({seed for each in found.arms for seed in each.scores})
     named = f"seeds {', '.join(map(str, seeds))}" if seeds else "no final results yet"
+    bold = "; best in bold" if len(found.arms) > 1 else ""
     said = [f"{found.study}. Shared: {_settings(found.shared)}."]
-    said.append(f"mIoU at the last epoch: mean ± standard deviation (number of seeds), {named}; best in bold.")
+    said.append(f"mIoU at the last epoch: mean ± standard deviation (number of seeds), {named}{bold}.")
     if any(each.difference for each in found.arms):
         interval = ", with the 95 % interval by Student's t" if tested else ""
         said.append(f"Difference to {found.baseline} in points of mIoU, over common seeds{interval}.")

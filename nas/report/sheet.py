@@ -17,7 +17,7 @@ _LATEX: Mapping[str, str] = {
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
     '"': "''",  # a straight one is in no standard font
-    "`": "`{}",
+    "`": "{}`{}",
     "±": r"$\pm$",
     "\N{MINUS SIGN}": "$-$",
     "→": r"$\rightarrow$",
@@ -86,7 +86,7 @@ def _latex_character(character: str) -> str:
     if " " <= character <= "~" or character in _LETTERS:
         return character
     parts = unicodedata.normalize("NFD", character)
-    if len(parts) == 2 and parts[0].isascii() and parts[0].isalpha() and parts[1] in _ACCENTS:
+    if character < "\u0180" and len(parts) == 2 and parts[0].isascii() and parts[0].isalpha() and parts[1] in _ACCENTS:
         return character
     # What the standard fonts lack is named, not lost.
     return rf"\texttt{{U+{ord(character):04X}}}"
