@@ -15,7 +15,7 @@ from nas.report.tables import render
 NASTY = [
     r"\input{/etc/passwd} $x^2_1$ 50% & more # ~ {a} \\ \end{tabular}",
     '<script>alert("1")</script> | [link](javascript:x) **bold** `code`',
-    "[0.1, 0.2] --- 'quoted' ``q'' ?` !` <<a>> \N{MINUS SIGN}3 ± 1 → 2 × 3 ≥ 1",
+    "[0.1, 0.2] --- 'quoted' ``q'' ?` !` <<a>> \N{MINUS SIGN}3 ± 1 → 2 \N{MULTIPLICATION SIGN} 3 ≥ 1",
     "naïve Zoë Ångström Łódź øæß čšž 语义 \N{SNOWMAN} \n new line \t tab \x00 null",
     "".join(map(chr, range(0xA0, 0x250))),
     "".join(map(chr, range(0x20, 0x7F))),
