@@ -39,7 +39,9 @@ def test_it_sees_what_the_unpaired_test_does_not():
 
 def test_false_alarms_come_as_often_as_the_level_says():
     chance = np.random.default_rng(1)
-    ps = [paired(dict(enumerate(chance.normal(0, 1, 3))), dict(enumerate(chance.normal(0, 1, 3)))).p for _ in range(2000)]
+    ps = [
+        paired(dict(enumerate(chance.normal(0, 1, 3))), dict(enumerate(chance.normal(0, 1, 3)))).p for _ in range(2000)
+    ]
     assert np.mean(np.array(ps) < 0.05) == pytest.approx(0.05, abs=0.015)
 
 
