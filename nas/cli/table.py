@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, get_args
+from typing import Annotated
 
 import typer
 
 from nas.cli.listings import StoreOption, StudyArgument, WhereOption
-from nas.report.tables import Typeset, check_format, render
+from nas.report.tables import TYPESET, check_format, render
 
 
 def table(
@@ -21,7 +21,7 @@ def table(
     format: Annotated[str, typer.Option("--format", metavar="table|latex|md|html|csv|json", help="How.")] = "table",
 ) -> None:
     """Compare arms: costs, mIoU over seeds, the difference to a baseline with its interval and a corrected test."""
-    check_format(format, get_args(Typeset))
+    check_format(format, TYPESET)
     from nas.report import arms, sheet
     from nas.store import Store
 

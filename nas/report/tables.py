@@ -8,12 +8,13 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Literal, get_args
+from typing import Final, Literal, get_args
 
 from blocks.errors import QueryError, law, nearest
 
 Format = Literal["table", "json", "csv", "md"]
 Typeset = Literal["table", "json", "csv", "md", "latex", "html"]
+TYPESET: Final = get_args(Typeset)
 Rows = Sequence[Mapping[str, object]]
 
 # Columns that people read in engineering notation; everything else has a readable size already.
@@ -36,7 +37,7 @@ def render(rows: Rows, format: str, *, columns: Sequence[str] | None = None, tit
     Raises:
         QueryError: there is no such format.
     """
-    check_format(format, get_args(Typeset))
+    check_format(format, TYPESET)
     names = list(columns) if columns is not None else list(dict.fromkeys(key for row in rows for key in row))
     if format == "json":
         return json.dumps([{n: _plain(row.get(n)) for n in names} for row in rows], indent=2, allow_nan=False)

@@ -6,8 +6,10 @@ import json
 from dataclasses import replace
 
 import pytest
+from typer.testing import CliRunner
 
 from blocks.errors import QueryError
+from nas.cli import app
 from nas.report.arms import comparison, records, sheet
 from nas.report.sheet import written
 from nas.store import choices_of
@@ -184,6 +186,17 @@ def test_networks_of_a_search_are_rows_when_they_have_several_seeds(store, study
 def test_an_empty_study_says_what_to_do(store):
     with pytest.raises(QueryError, match=r"trials=0, trained=0. See `nas trials`; train some"):
         comparison(store, "camvid")
+
+
+@pytest.mark.usefixtures("filled")
+@pytest.mark.parametrize(
+    "verb", [("trials", "camvid"), ("front", "camvid", "--no-picture"), ("studies",), ("table", "camvid")]
+)
+def test_verbs_that_print_rows_set_them_for_papers_and_pages(store, verb):
+    for format, opening in (("latex", r"\begin{table}"), ("html", "<table>")):
+        done = CliRunner().invoke(app, [*verb, "--store", store.url, "--format", format])
+        assert done.exit_code == 0, done.output
+        assert done.output.startswith(opening)
 
 
 def test_every_format_escapes_names(store, arm):
