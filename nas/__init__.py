@@ -1,6 +1,6 @@
 """Architecture search and ablation for semantic segmentation.
 
-from nas import Space, Study, sweep
+from nas import Space, Study, ablate, sweep, train
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nas.space import Space
-    from nas.study import Study, sweep
+    from nas.study import Study, ablate, sweep, train
 
-__all__ = ["Space", "Study", "sweep"]
+__all__ = ["Space", "Study", "ablate", "sweep", "train"]
 
 
 def __getattr__(name: str) -> Any:
@@ -20,7 +20,7 @@ def __getattr__(name: str) -> Any:
         from nas.space import Space
 
         return Space
-    if name in {"Study", "sweep"}:
+    if name in {"Study", "ablate", "sweep", "train"}:
         from nas import study
 
         return getattr(study, name)

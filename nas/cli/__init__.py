@@ -7,13 +7,15 @@ import sys
 import typer
 
 from blocks.errors import NasError
-from nas.cli import blocks, cost, curves, data, fronts, listings, progress, space
+from nas.cli import ablate, blocks, cost, curves, data, fronts, listings, progress, space
 from nas.cli.effects import effects
 from nas.cli.evaluate import evaluate
 from nas.cli.export import export
 from nas.cli.show import show
 from nas.cli.simulate import simulate
 from nas.cli.sweep import sweep
+from nas.cli.table import table
+from nas.cli.train import train
 
 app = typer.Typer(
     name="nas",
@@ -39,6 +41,9 @@ for command in (
     show,
     evaluate,
     export,
+    ablate.ablate,
+    train,
+    table,
 ):
     app.command()(command)
 app.command("import")(curves.import_)

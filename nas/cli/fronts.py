@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from blocks.errors import QueryError, law
-from nas.cli.listings import FormatOption, StoreOption, WhereOption
-from nas.report.tables import check_format, render
+from nas.cli.listings import StoreOption, TypesetOption, WhereOption
+from nas.report.tables import TYPESET, check_format, render
 
 if TYPE_CHECKING:
     from nas.analysis.compared import Question
@@ -63,14 +63,14 @@ def front(
     picture: Annotated[bool, typer.Option("--picture/--no-picture", help="Draw it below the table.")] = True,
     html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write it as a page, too.")] = None,
     store: StoreOption = None,
-    format: FormatOption = "table",
+    format: TypesetOption = "table",
 ) -> None:
     """Show which finished trials no other beats, of one study or of several."""
     from nas.analysis.compared import Question, ask, others
     from nas.report import fronts
     from nas.store import Store
 
-    check_format(format)
+    check_format(format, TYPESET)
     wanted = _size(size)
     with Store.open(store, create=False) as opened:
         names, axes = read_studies(opened, studies, objective or (), x, y)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from nas.report.tables import Rows, check_format, render
+from nas.report.tables import TYPESET, Rows, check_format, render
 
 if TYPE_CHECKING:
     from nas.store import Store
@@ -17,6 +17,9 @@ StoreOption = Annotated[
     typer.Option(
         "--store", metavar="URL", help="Where the results are: a path or a database URL. [default: NAS_STORE or nas.db]"
     ),
+]
+TypesetOption = Annotated[
+    str, typer.Option("--format", metavar="table|json|csv|md|latex|html", help="How to print rows.")
 ]
 FormatOption = Annotated[str, typer.Option("--format", metavar="table|json|csv|md", help="How to print rows.")]
 WhereOption = Annotated[
@@ -33,11 +36,11 @@ _TRIALS: Final = (
 )
 
 
-def studies(*, store: StoreOption = None, format: FormatOption = "table") -> None:
+def studies(*, store: StoreOption = None, format: TypesetOption = "table") -> None:
     """List the studies in the store."""
     from nas.store.schema import STATES
 
-    check_format(format)
+    check_format(format, TYPESET)
     with _opened(store) as opened:
         rows = opened.studies()
     # States that no trial is in would only make a table wide.
@@ -51,15 +54,13 @@ def trials(
     where: WhereOption = None,
     state: Annotated[list[str] | None, typer.Option("--state", help="Only trials in this state; repeatable.")] = None,
     store: StoreOption = None,
-    format: FormatOption = "table",
+    format: TypesetOption = "table",
 ) -> None:
     """List the trials of a study."""
-    check_format(format)
+    check_format(format, TYPESET)
     with _opened(store) as opened:
         rows = opened.trials(opened.find_study(study)["id"], where, states=state or None)
     _print(rows, format, columns=_occurring(rows, _TRIALS) if _for_people(format) else None)
-
-
 
 
 def _opened(url: str | None) -> Store:
@@ -69,7 +70,7 @@ def _opened(url: str | None) -> Store:
 
 
 def _for_people(format: str) -> bool:
-    return format in ("table", "md")
+    return format not in ("json", "csv")
 
 
 def _occurring(rows: Rows, columns: Iterable[str], *, silent: Sequence[object] = (None, "")) -> list[str]:

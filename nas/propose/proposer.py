@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -10,22 +9,20 @@ from functools import partial
 from typing import Any
 
 from blocks.architecture import Architecture, Component
-from blocks.errors import BlockError
 from blocks.network import fetch
-from nas.propose.budget import Budget, built_cost
+from nas.propose.budget import built_cost
 from nas.propose.candidates import Asked, Candidates, protocol_of
-from nas.propose.limits import Limits
+from nas.propose.ledger import COSTS, Ledger
 from nas.propose.memory import FINAL, Memory
 from nas.propose.mirror import Mirror
 from nas.propose.modelled import Modelled
 from nas.propose.partial_order import PartialOrder
 from nas.propose.progress import Progress
 from nas.space import Candidate, Space
-from nas.store import CUT_SHORT, Store, choices_of
+from nas.store import CUT_SHORT, Store
 from runners.data import DataInfo
-from runners.protocol import Epoch, Failed, Finished, Interrupted, Outcome, Proposal, Protocol, Rejected
+from runners.protocol import Epoch, Finished, Interrupted, Outcome, Proposal, Protocol
 
-_COSTS = ("params", "macs", "macs_conv", "activation_bytes")
 _SKIPS = 200  # hopeless candidates in a row after which there is nothing left to find
 
 
@@ -65,13 +62,13 @@ class OptunaProposer:
         self.progress = progress
         self._fresh = fresh
         self._prepare = prepare
-        self._cost = cost
+        self._ledger = Ledger(space, store, study_id, progress=progress, cost=cost)
         self._prepared: set[Component] = set()
-        self._budget = Budget(space.budget)
-        self._limits = Limits(space.search, gpu=space.resources.gpus)
+        self._budget = self._ledger.budget
+        self._limits = self._ledger.limits
         self._order = PartialOrder(space.questions(), space.objectives) if space.search.partial_order else None
         self._skipped_in_a_row = 0
-        self._ids: dict[int, int] = {}  # number in the study -> id in the store
+        self._ids = self._ledger.ids
         self._asked: dict[int, Asked] = {}  # in training
         self._seen: dict[str, int] = {}  # key of a result -> number of the trial of this study that has it
         told, left = store.told(study_id), store.unfinished(study_id, CUT_SHORT)
@@ -132,17 +129,13 @@ class OptunaProposer:
 
     def epoch(self, trial: int, epoch: Epoch) -> None:
         """Record an epoch, before it counts."""
-        self._store.epoch(self._ids[trial], epoch)
-        self._budget.hit()
-        self._limits.spend(epoch)
+        self._ledger.epoch(trial, epoch)
         if self.model is not None:
             self.model.hear(trial, epoch.epoch, asdict(epoch))
-        self.progress.epoch(trial, epoch)
 
     def retried(self, trial: int, reason: str) -> None:
         """Record that a trial has lost its worker and goes on with another."""
-        self._store.retry(self._ids[trial], reason)
-        self.progress.say(f"trial {trial}: goes on with another worker ({reason})")
+        self._ledger.retried(trial, reason)
 
     def ended(self, trial: int, outcome: Outcome) -> None:
         """Record an outcome and tell the sampler."""
@@ -153,7 +146,7 @@ class OptunaProposer:
             self.memory.settle(self._closed(trial, outcome))
             return
         if isinstance(outcome, Finished):
-            outcome = self._checked(trial)
+            outcome = self._ledger.checked(trial)
         row = self._closed(trial, outcome)
         if isinstance(outcome, Interrupted):
             self.memory.drop(asked.trial)
@@ -186,7 +179,7 @@ class OptunaProposer:
         self.progress.carry(Counter(row["state"] for row in told))
 
     def _model_recalls(self, model: Modelled, row: Mapping[str, Any]) -> None:
-        costs = {name: row[name] for name in _COSTS if row[name] is not None}
+        costs = {name: row[name] for name in COSTS if row[name] is not None}
         model.begin(row["number"], row["answers"], row["epochs_planned"], costs)
         for epoch in self._store.epochs(row["id"]) if row["epochs"] else ():
             model.hear(row["number"], epoch["epoch"], epoch)
@@ -204,7 +197,7 @@ class OptunaProposer:
         if not row["started"]:
             # It may have been recorded a moment before the gates would have turned it away.
             return self._sieved(number, asked, *self._costed(asked))
-        proposal = self._proposal(number, asked, {name: row[name] for name in _COSTS}, done=row["epochs"])
+        proposal = self._proposal(number, asked, {name: row[name] for name in COSTS}, done=row["epochs"])
         if proposal.done < proposal.epochs:
             return proposal
         # Its last epoch was recorded, its end was not.
@@ -238,9 +231,7 @@ class OptunaProposer:
             self._tell(asked, self._closed(number, refusal))
             return None
         if known is not None:
-            self._store.replay(self._ids[number], known["id"])
-            self.progress.end(number, "replayed", note=f"trained as trial {known['number']} of {known['study']}")
-            row = self._row(number)
+            row = self._ledger.replayed(number, known)
             if self.model is not None:
                 self.model.end(number, row)
             self._tell(asked, row)
@@ -255,37 +246,25 @@ class OptunaProposer:
         return self._proposal(number, asked, cost or {}, done=0)
 
     def _costed(self, asked: Asked) -> tuple[Mapping[str, int] | None, Outcome | None]:
-        try:
-            cost = self._cost(asked.candidate.architecture, asked.protocol)
-        except BlockError as error:
-            return None, Failed(reason=f"cannot be built: {error}")
-        return cost, self._budget.exceeded(cost or {})
+        return self._ledger.costed(asked.candidate.architecture, asked.protocol)
 
     def _counted(self, candidate: Candidate) -> Mapping[str, float] | None:
         """What a candidate costs that may never be trained, for the model."""
-        try:
-            return self._cost(candidate.architecture, self._protocol(candidate))
-        except BlockError:
-            return None
+        return self._ledger.costed(candidate.architecture, self._protocol(candidate))[0]
 
     def _record(self, number: int, asked: Asked, cost: Mapping[str, int] | None) -> None:
-        candidate = asked.candidate
-        self._ids[number] = self._store.propose(
-            self._study_id,
+        self._ledger.record(
             number,
-            identity=asked.key,
-            architecture=candidate.architecture,
-            protocol=asked.protocol,
+            asked.candidate,
+            asked.protocol,
+            key=asked.key,
             seed=self._space.search.seed,
             cost=cost,
-            answers=candidate.answers,
-            choices=choices_of(candidate.architecture, asked.protocol),
-            epochs=asked.protocol.recipe().epochs,
             origin=asked.origin,
             repeats=asked.repeats,
         )
         if self.model is not None:
-            self.model.begin(number, candidate.answers, asked.protocol.recipe().epochs, cost or {})
+            self.model.begin(number, asked.candidate.answers, asked.protocol.recipe().epochs, cost or {})
 
     def _proposal(self, number: int, asked: Asked, cost: Mapping[str, float], *, done: int) -> Proposal:
         architecture = asked.candidate.architecture
@@ -309,27 +288,15 @@ class OptunaProposer:
 
     def _closed(self, number: int, outcome: Outcome) -> Mapping[str, Any]:
         """Record how a trial ended and return what the store has of it."""
-        self._store.end(self._ids[number], outcome)
-        row = self._row(number)
+        row = self._ledger.closed(number, outcome)
         if self.model is not None:
             self.model.end(number, row)
-        if isinstance(outcome, Rejected) or (isinstance(outcome, Failed) and not row["epochs"]):
-            self._budget.miss(outcome)
-        self.progress.end(number, row["state"], outcome)
         return row
 
     # Feedback
 
-    def _checked(self, trial: int) -> Outcome:
-        """A finished trial whose objectives are not numbers has failed."""
-        row = self._row(trial)
-        odd = [n for n in self._space.objectives if row.get(n) is None or not math.isfinite(row[n])]
-        return Failed(reason=f"no usable value of {', '.join(odd)}") if odd else Finished()
-
     def _row(self, number: int) -> Mapping[str, Any]:
-        row = self._store.trial(self._study_id, number)
-        assert row is not None
-        return row
+        return self._ledger.row(number)
 
     def _tell(self, asked: Asked, row: Mapping[str, Any]) -> None:
         if row["state"] in FINAL:

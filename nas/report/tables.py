@@ -8,11 +8,13 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Literal, get_args
+from typing import Final, Literal, get_args
 
 from blocks.errors import QueryError, law, nearest
 
 Format = Literal["table", "json", "csv", "md"]
+Typeset = Literal["table", "json", "csv", "md", "latex", "html"]
+TYPESET: Final = get_args(Typeset)
 Rows = Sequence[Mapping[str, object]]
 
 # Columns that people read in engineering notation; everything else has a readable size already.
@@ -33,29 +35,34 @@ def render(rows: Rows, format: str, *, columns: Sequence[str] | None = None, tit
 
     Args:
         rows: flat dicts; they need not all have the same keys.
-        format: one of `Format`.
+        format: one of `Typeset`.
         columns: which keys, in which order; by default every key that occurs, in order of appearance.
-        title: a line above a `table`; other formats have no place for it.
+        title: a line above a `table`, the caption in `latex` and `html`; other formats have no place for it.
 
     Raises:
         QueryError: there is no such format.
     """
-    check_format(format)
+    check_format(format, TYPESET)
     names = list(columns) if columns is not None else list(dict.fromkeys(key for row in rows for key in row))
     if format == "json":
         return json.dumps([{n: _plain(row.get(n)) for n in names} for row in rows], indent=2, allow_nan=False)
     if format == "csv":
         return _csv(rows, names)
+    if format in ("latex", "html"):
+        return _typeset(rows, names, title, format)
     return _markdown(rows, names) if format == "md" else _table(rows, names, title)
 
 
-def check_format(format: str) -> None:
+def check_format(format: str, formats: Sequence[str] = get_args(Format)) -> None:
     """Refuse a format that does not exist, before any work is done for it.
+
+    Args:
+        format: what a person asked for.
+        formats: what there is.
 
     Raises:
         QueryError: it does not.
     """
-    formats = get_args(Format)
     if format not in formats:
         raise QueryError(law("--format", "one of " + ", ".join(formats), {"format": format}, nearest(format, formats)))
 
@@ -133,6 +140,15 @@ def _markdown(rows: Rows, names: list[str]) -> str:
 
     rule = line("---:" if _numeric(rows, n) else "---" for n in names)
     return "\n".join([line(names), rule, *(line(human(n, row.get(n)) for n in names) for row in rows)])
+
+
+def _typeset(rows: Rows, names: list[str], title: str, format: str) -> str:
+    from nas.report import sheet
+
+    cells = [[human(name, row.get(name)) for name in names] for row in rows]
+    numeric = [_numeric(rows, name) for name in names]
+    ready = sheet.Sheet(name=title, headings=names, rows=cells, numeric=numeric, caption=title)
+    return sheet.latex(ready) if format == "latex" else sheet.html_table(ready)
 
 
 def _table(rows: Rows, names: list[str], title: str) -> str:

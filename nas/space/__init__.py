@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nas.space.ablation import Ablation
 from nas.space.files import shipped
 from nas.space.questions import Choices, Question, Span
 from nas.space.samplers import SAMPLERS
@@ -13,6 +14,7 @@ __all__ = [
     "COSTS",
     "SAMPLERS",
     "SENSES",
+    "Ablation",
     "Candidate",
     "Choices",
     "Forbidden",

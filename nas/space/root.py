@@ -10,6 +10,7 @@ from blocks.architecture import NONE, SLOTS, Architecture
 from blocks.errors import SpaceError, nearest
 from blocks.options import Option, options_of
 from nas.space import count
+from nas.space.ablation import ablation
 from nas.space.components import Components
 from nas.space.forbid import Rules
 from nas.space.mistakes import Mark, Mistakes
@@ -21,7 +22,7 @@ from runners.training import Training
 
 SECTIONS = (
     "name", "data", "shared", "architecture", "training", "objectives", "budget", "forbid", "search", "resources",
-    "published",
+    "ablation", "published",
 )  # fmt: skip
 REST: Mapping[str, Option] = {"align_corners": Option("align_corners", bool, False)}
 _EASY = 50_000  # steps of counting that reading a file may take
@@ -50,6 +51,7 @@ def built(root: Table, name: str, mistakes: Mistakes) -> dict[str, Any] | None:
         return None
     answerable(read["tree"], read["search"].sampler.name, root, mistakes)
     sensible(read, root, mistakes)
+    read["ablation"] = ablation(root.entries.get("ablation"), read["tree"], sections, mistakes)
     return read | {"data": found[0], "place": found[1]}
 
 

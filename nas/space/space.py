@@ -17,6 +17,7 @@ from blocks.architecture import Architecture, Component
 from blocks.errors import SpaceError, law
 from blocks.options import Value
 from nas.space import count, tree
+from nas.space.ablation import Ablation
 from nas.space.files import as_root, extended, find, load, with_sets
 from nas.space.mistakes import Mistakes
 from nas.space.nodes import Scalar, Table, plain
@@ -44,6 +45,7 @@ class Space:
         search: sampler, trials, early stopping, seed.
         resources: what a trial gets of the machine.
         published: what others print about the network, where the file describes a known one.
+        ablation: which of its networks are compared, where the file says so.
         text: the whole space after `extends:` and `--set`, for `loads`.
         source: the file, where there is one.
     """
@@ -56,6 +58,7 @@ class Space:
     search: Search
     resources: Resources
     published: Published | None
+    ablation: Ablation | None = None
     text: str
     source: Path | None = None
     tree: Tree = field(repr=False)

@@ -4,10 +4,31 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from typing import Protocol as Interface
 
 from blocks.architecture import Architecture, Component
 from blocks.options import Value
 from runners.protocol import Protocol
+
+
+class Trained(Interface):
+    """How a network is trained: a protocol, or a candidate of a space."""
+
+    @property
+    def training(self) -> tuple[tuple[str, Value], ...]:
+        """Options of the recipe, complete."""
+
+    @property
+    def main(self) -> tuple[Component, ...]:
+        """Losses on the logits."""
+
+    @property
+    def coarse(self) -> tuple[Component, ...]:
+        """Losses on the coarse logits."""
+
+    @property
+    def auxiliary(self) -> tuple[Component, ...]:
+        """Losses on what else the network gives."""
 
 
 def choices_of(architecture: Architecture, protocol: Protocol) -> dict[str, Value]:
@@ -15,13 +36,18 @@ def choices_of(architecture: Architecture, protocol: Protocol) -> dict[str, Valu
 
     Losses that are added up share a path: `main` -> `cross_entropy+dice`.
     """
+    return spelled(architecture, protocol) | _spelled("data", [protocol.data])
+
+
+def spelled(architecture: Architecture, trained: Trained) -> dict[str, Value]:
+    """The same without the data set, for what is compared before there is any."""
     found: dict[str, Value] = {}
-    for slot, component in (*architecture.slots(), ("data", protocol.data)):
+    for slot, component in architecture.slots():
         found |= _spelled(slot, [component])
     found["align_corners"] = architecture.align_corners
-    found |= {f"training.{name}": value for name, value in protocol.training}
+    found |= {f"training.{name}": value for name, value in trained.training}
     for path in ("main", "coarse", "auxiliary"):
-        found |= _spelled(path, getattr(protocol, path))
+        found |= _spelled(path, getattr(trained, path))
     return found
 
 

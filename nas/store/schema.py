@@ -149,7 +149,9 @@ trial = Table(
     Column("protocol_fingerprint", String, nullable=False),
     Column("seed", BigInteger, nullable=False),
     Column("arm", String),  # of an ablation: what it is called there
-    Column("origin", String, nullable=False),  # who chose it: sampler, grid, neighbour or random; or imported
+    Column(
+        "origin", String, nullable=False
+    ),  # who chose it: sampler, grid, neighbour or random, arm or fixed; or imported
     Column("repeats", Integer, nullable=False),  # known networks that the sampler proposed just before it
     Column("miou", Float),  # at the last epoch
     Column("miou_best", Float),

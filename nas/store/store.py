@@ -201,6 +201,7 @@ class Store:
         epochs: int,
         origin: str = "sampler",
         repeats: int = 0,
+        arm: str | None = None,
     ) -> int:
         """Record what is about to be tried and return the trial's id.
 
@@ -215,8 +216,9 @@ class Store:
             answers: question -> value: what the sampler was asked.
             choices: path -> value: see `choices_of`.
             epochs: of the full schedule. [count]
-            origin: who chose it: `sampler`, `grid`, `neighbour` or `random`.
+            origin: who chose it: `sampler`, `grid`, `neighbour` or `random`; `arm` of an ablation, or `fixed`.
             repeats: known networks that the sampler proposed just before it. [count]
+            arm: of an ablation: what it is called there.
         """
         with database.writing(self._engine) as connection:
             owner = writes.architecture_id(connection, architecture)
@@ -234,6 +236,7 @@ class Store:
                 "epochs_planned": epochs,
                 "origin": origin,
                 "repeats": repeats,
+                "arm": arm,
                 "created": writes.now(),
             }
             trial_id = writes.add(connection, schema.trial, values)

@@ -5,29 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Literal
 
-from blocks.architecture import Component
 from blocks.network import fetch
 from nas.propose import Mirror, OptunaProposer, Progress
 from nas.space import Space
 from nas.store import Store
-from nas.study.checkpoints import Pruning
-from nas.study.loggers import Logbook, Logged, loggers
+from nas.study.ablation import ablate, train
+from nas.study.loggers import Logbook, loggers
 from nas.study.preemption import preemptible
 from nas.study.provenance import provenance
 from nas.study.results import Study
-from nas.study.resume import claim, recall
+from nas.study.resume import claim
+from nas.study.running import FOLDER, RunnerName, carried_out
 from nas.study.work import work_of
 from runners.data import dataset
-from runners.halving import ParetoHalving
-from runners.promotion import Promotion
-from runners.protocol import Halving, Proposer, Runner, Work
 
-RunnerName = Literal["ray", "local"]
-FOLDER = "nas_runs"
-
-__all__ = ["FOLDER", "RunnerName", "Study", "sweep", "work_of"]
+__all__ = ["FOLDER", "RunnerName", "Study", "ablate", "sweep", "train", "work_of"]
 
 
 def sweep(
@@ -88,42 +81,18 @@ def sweep(
                 mirror=mirror,
                 fresh=fresh,
             )
-            stopper = _stopper(space, work.halving, opened, study_id) if work.halving else None
-            ended = _runner(runner, work, space.data, stopper, address).run(
-                _wrapped(proposer, space, work, stopper, logbook if hears else None)
+            ended = carried_out(
+                proposer,
+                space,
+                work,
+                opened,
+                study_id,
+                runner=runner,
+                address=address,
+                logbook=logbook if hears else None,
             )
             if ended:
                 proposer.check()
         finally:
             mirror.close()
         return Study(name, opened.url, interrupted=not ended, preempted=preemption.came, ending=progress.ending)
-
-
-def _wrapped(
-    proposer: OptunaProposer, space: Space, work: Work, stopper: ParetoHalving | None, logbook: Logbook | None
-) -> Proposer:
-    """Let checkpoints go that nobody needs, loggers hear, and trials go on that early stopping has let wait."""
-    prunes = work.saves and work.keep in ("front", "none")
-    pruned = Pruning(proposer, work, space.objectives) if prunes else proposer
-    logged = Logged(pruned, logbook) if logbook else pruned
-    return Promotion(logged, stopper) if stopper else logged
-
-
-def _stopper(space: Space, options: Halving, store: Store, study_id: int) -> ParetoHalving:
-    search = space.search
-    stopper = ParetoHalving(options, space.objectives, seed=search.seed, trials=search.trials)
-    recall(stopper, store, study_id)
-    return stopper
-
-
-def _runner(
-    name: RunnerName, work: Work, data: Component, stopper: ParetoHalving | None, address: str | None
-) -> Runner:
-    # Each is imported only where it is used: ray takes seconds, and a laptop may do without.
-    if name == "local":
-        from runners.local import LocalRunner
-
-        return LocalRunner(work, data, stopper)
-    from runners.ray_tune import RayRunner
-
-    return RayRunner(work, data, stopper, address=address)

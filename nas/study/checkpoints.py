@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from typing import Protocol as Interface
 
 from nas.analysis.fronts import front
-from nas.propose import OptunaProposer
-from runners.protocol import Epoch, Interrupted, Outcome, Paused, Proposal, Work
+from nas.propose import Progress
+from runners.protocol import Epoch, Interrupted, Outcome, Paused, Proposal, Resuming, Work
+
+
+class Reporting(Resuming, Interface):
+    """A proposer that can hand trials out again, and says how they do."""
+
+    @property
+    def progress(self) -> Progress:
+        """The results so far."""
 
 
 class Pruning:
     """A proposer around another one; after each outcome it drops the checkpoints that `keep` does not keep."""
 
-    def __init__(self, inner: OptunaProposer, work: Work, objectives: Mapping[str, str]) -> None:
+    def __init__(self, inner: Reporting, work: Work, objectives: Mapping[str, str]) -> None:
         self._inner = inner
         self._work = work
         self._objectives = dict(objectives)

@@ -43,7 +43,7 @@ def adopt(space: Space, study_id: int, store: Store, data: DataInfo, fingerprint
     outside = []
     for row in store.everything(study_id):
         answers = _answers(space, row, store.choices(row["id"]), data, fingerprint)
-        if answers is None or not _within(space.budget, row):
+        if answers is None or not within(space.budget, row):
             outside.append(row["number"])
         else:
             inside[row["number"]] = answers
@@ -91,7 +91,7 @@ def _read(text: str | None) -> Value:
     return value
 
 
-def _within(budget: Mapping[str, float], row: Mapping[str, Any]) -> bool:
+def within(budget: Mapping[str, float], row: Mapping[str, Any]) -> bool:
     """Tell whether the limits of today agree with what was done to a trial."""
     if row["state"] == "rejected":
         # Where the limit was raised it may be tried after all.

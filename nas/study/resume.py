@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from blocks.errors import SpaceError, StoreError, law
@@ -12,13 +13,14 @@ from runners.data import DataInfo
 from runners.halving import ParetoHalving
 from runners.protocol import Epoch, Stopped
 
+_LISTS = {"ablation": "nas ablate", "fixed": "nas train"}
 _KNOWN = ("params", "macs", "macs_conv", "activation_bytes", "latency_ms", "peak_memory_bytes")
 
 
 def claim(
     space: Space, name: str, store: Store, *, resume: bool, data: DataInfo, fingerprint: str
 ) -> tuple[int, Edit | None]:
-    """Find or create the study.
+    """Find or create the study of a search.
 
     Returns:
         Its id, and what an edit of its space has left of it.
@@ -27,6 +29,30 @@ def claim(
         StoreError: it exists and nobody said to resume it, or the other way round.
         SpaceError: it was begun with other objectives, or with a space that has nothing in common with this one.
     """
+    study_id, edited = found_or_created(space, name, store, resume=resume, trials=space.search.trials)
+    return study_id, adopt(space, study_id, store, data, fingerprint) if edited else None
+
+
+def found_or_created(
+    space: Space, name: str, store: Store, *, resume: bool, trials: int, settings: Mapping[str, object] | None = None
+) -> tuple[int, bool]:
+    """Find or create a study.
+
+    Args:
+        space: what it is about.
+        name: of the study.
+        store: where it is.
+        resume: it must exist, and is gone on with.
+        trials: that it is to have. [count]
+        settings: what else is noted of it where it is created, in place of the sampler.
+
+    Returns:
+        Its id, and whether it was begun with another space.
+
+    Raises:
+        StoreError: it exists and nobody said to resume it, or the other way round.
+        SpaceError: it was begun with other objectives.
+    """
     row = store.study(name)
     if row is None:
         if resume:
@@ -34,19 +60,23 @@ def claim(
             raise StoreError(
                 law("--resume", "a study that exists", got, "Begin it without --resume, or see `nas studies`")
             )
-        settings = {"trials": space.search.trials, "sampler": space.search.sampler.plain()}
         created = store.create_study(
             name,
             space=space.text,
             objectives=space.objectives,
             budget=space.budget,
             seed=space.search.seed,
-            settings=settings,
+            settings={"trials": trials, **(settings or {"sampler": space.search.sampler.plain()})},
         )
-        return created, None
+        return created, False
     if "imported" in row["settings"]:
         remedy = "Sweep under another name with --study NAME; `nas simulate` searches on imported curves"
         raise StoreError(law("A sweep", "a study of its own", {"imported study": name}, remedy))
+    kinds = [kind for kind in _LISTS if kind in row["settings"]]
+    if store.next_number(row["id"]) > 0 and kinds != [kind for kind in _LISTS if kind in (settings or {})]:
+        is_one = _LISTS[kinds[0]] if kinds else "nas sweep"
+        remedy = f"Go on with it by `{is_one}`, or begin another with --study NAME"
+        raise StoreError(law("This run", "a study of its own kind", {"study": name, "begun_by": is_one}, remedy))
     if not resume and store.next_number(row["id"]) > 0:
         states = [trial["state"] for trial in store.trials(row["id"], columns=["state"])]
         done = sum(state in {"finished", "replayed"} for state in states)
@@ -57,12 +87,12 @@ def claim(
     study_id = int(row["id"])
     store.mark_orphans(study_id)
     if _essence(Space.loads(row["space"])) == _essence(space):
-        return study_id, None
+        return study_id, False
     if row["objectives"] != dict(space.objectives):
         both = {"objectives": dict(space.objectives), "begun_with": row["objectives"]}
         remedy = "Begin a new study with --study NAME: what the two have in common is not trained again"
         raise SpaceError(law("A resumed study", "the objectives that it was begun with", both, remedy))
-    return study_id, adopt(space, study_id, store, data, fingerprint)
+    return study_id, True
 
 
 def _essence(space: Space) -> Space:

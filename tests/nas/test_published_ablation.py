@@ -6,6 +6,7 @@ import pytest
 
 from blocks.cost import cost_of
 from nas import Space
+from nas.ablation import planned
 
 # GFLOPs that the paper prints for (context, align, head); those of the last six as one figure.
 PRINTED = {
@@ -19,10 +20,20 @@ PRINTED = {
 }
 
 
-def architectures():
+def plan():
     # Costs do not depend on the data, which need not be on this machine.
-    for each in Space.load("ablations/cgrseg", sets=["data=shapes"]).architectures():
+    return planned(Space.load("ablations/cgrseg", sets=["data=shapes"]))
+
+
+def architectures():
+    for each in (arm.candidate.architecture for arm in plan().arms):
         yield (each.context["mixer"], each.align["mixer"], each.head.name), each
+
+
+def test_its_baseline_calibrates_nothing_and_every_arm_says_what_it_adds():
+    baseline, context, *_ = plan().arms
+    assert (baseline.name, baseline.differences) == ("none", ())
+    assert [str(each) for each in context.differences] == ["context.rcm_pyramid.mixer: none -> rca"]
 
 
 def test_it_holds_the_arms_of_the_paper_and_no_other():
