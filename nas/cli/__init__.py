@@ -8,6 +8,7 @@ import typer
 
 from blocks.errors import NasError
 from nas.cli import blocks, cost, curves, data, listings, space
+from nas.cli.report import report
 from nas.cli.simulate import simulate
 from nas.cli.sweep import sweep
 
@@ -30,6 +31,7 @@ for command in (
     listings.trials,
     listings.front,
     listings.show,
+    report,
 ):
     app.command()(command)
 app.command("import")(curves.import_)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Self
 
@@ -14,6 +15,7 @@ from blocks.errors import QueryError, StoreError, law, nearest
 from blocks.options import Value
 from nas.store import database, queries, schema, writes
 from nas.store.choices import choice_rows
+from nas.store.gathered import Gathered
 from nas.store.imports import ImportedTrial, import_trials
 from nas.store.queries import Row
 from runners.protocol import Epoch, Outcome, Protocol
@@ -368,3 +370,9 @@ class Store:
         """The options chosen, path -> value as text."""
         with database.reading(self._engine) as connection:
             return queries.choices(connection, trial_id)
+
+    @contextmanager
+    def gathered(self) -> Iterator[Gathered]:
+        """Ask about many trials at once."""
+        with database.reading(self._engine) as connection:
+            yield Gathered(connection)

@@ -1,0 +1,163 @@
+"""All that a report tells of a study, read from the store once: rows, front, curves, rungs, what failed, and whence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from nas.analysis.fronts import FINAL, direction_of, front
+from nas.report.page.ladder import Step, ladder
+from nas.report.tables import human
+from nas.store.columns import FLAT, canonical, is_numeric
+
+if TYPE_CHECKING:
+    from nas.store import Store
+
+Row = dict[str, Any]
+
+DRAWN: Final = 100_000
+"""Trials on a page, at most: browsers draw so many points, and no more."""
+
+_CURVES: Final = 5_000  # trials whose epochs are on the page
+_FAILURES: Final = 200  # trials whose traceback and log are
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collected:
+    """What is known of a study.
+
+    Args:
+        study: its row: name, seed, objectives, budget, settings, space, created.
+        store: where it lies, without a password.
+        counts: state -> trials, of all of them.
+        rows: flat rows with `answers`, in order of number: all trials, or a sample that holds the whole front.
+        front: the rows that no other beats.
+        objectives: name -> `max` or `min`, those that are columns.
+        x: the column along the horizontal axis.
+        y: the column along the vertical axis.
+        curves: trial id -> its epochs; a replayed trial has those of `replay_of`.
+        chosen: trial id -> path -> value as text.
+        last_words: trial id -> `traceback` and `log`, of what failed.
+        rungs: who reached which rung, and who went on.
+        provenance: a row each time the study was started or resumed.
+        reference: for each objective the worst value that the hypervolume counts.
+        progress: the hypervolume after each trial.
+        effects: a row for each option of each question.
+        notes: what a reader must know of how this was made.
+    """
+
+    study: Row
+    store: str
+    counts: Mapping[str, int]
+    rows: Sequence[Row]
+    front: Sequence[Row]
+    objectives: Mapping[str, str]
+    x: str
+    y: str
+    curves: Mapping[int, Sequence[Row]]
+    chosen: Mapping[int, Mapping[str, str | None]]
+    last_words: Mapping[int, Row]
+    rungs: Sequence[Step]
+    provenance: Sequence[Row]
+    reference: Mapping[str, float] = field(default_factory=dict)
+    progress: Sequence[Row] = ()
+    effects: Sequence[Row] = ()
+    notes: Sequence[str] = ()
+
+
+def collect(store: Store, name: str, *, most: int = DRAWN) -> Collected:
+    """Read all that a report of this study tells.
+
+    Args:
+        store: to read from.
+        name: of the study.
+        most: trials to take up; of more, the front and an even sample of the others are. [count]
+
+    Raises:
+        QueryError: there is no such study.
+    """
+    study = store.find_study(name)
+    objectives = {canonical(goal): way for goal, way in study["objectives"].items() if canonical(goal) in FLAT}
+    with store.gathered() as gathered:
+        counts = gathered.counts(study["id"])
+        total = sum(counts.values())
+        kept = [] if total <= most else _front_ids(store, study["id"], objectives, most)
+        every = 1 if total <= most else -(-total // max(most - len(kept), 1))
+        rows = gathered.sampled(study["id"], every=every, ids=kept)
+        best = front(rows, objectives) if objectives else []
+        told = _by_interest(rows, best)[:_CURVES]
+        # A replayed trial was not trained: its curve is that of the trial whose result it has.
+        curves, chosen = gathered.curves([row["replay_of"] or row["id"] for row in told]), gathered.chosen([row["id"] for row in rows])
+        failed = [row["id"] for row in rows if row["state"] == "failed"][:_FAILURES]
+        words = gathered.last_words(failed)
+    x, y = _axes(objectives)
+    return Collected(
+        study=study,
+        store=str(store),
+        counts=counts,
+        rows=rows,
+        front=best,
+        objectives=objectives,
+        x=x,
+        y=y,
+        curves=curves,
+        chosen=chosen,
+        last_words=words,
+        rungs=ladder(study, rows, curves),
+        provenance=store.provenance(study["id"]),
+        notes=_notes(total, len(rows), len(told)),
+    )
+
+
+def _front_ids(store: Store, study_id: int, objectives: Mapping[str, str], most: int) -> list[int]:
+    """The ids of the front, at most half of the page."""
+    columns = dict.fromkeys(("id", "state", "identity", "outside", *objectives))
+    rows = store.trials(study_id, states=FINAL, columns=columns)
+    return [int(row["id"]) for row in front(rows, objectives)[: most // 2]] if objectives else []
+
+
+def _by_interest(rows: Sequence[Row], best: Sequence[Row]) -> list[Row]:
+    """The front first, then those that were trained longest: the first few thousand get their curves on the page."""
+    ahead = {row["id"] for row in best}
+    trained = [row for row in rows if row["epochs"]]
+    return sorted(trained, key=lambda row: (row["id"] not in ahead, -row["epochs"], row["number"]))
+
+
+def _axes(objectives: Mapping[str, str]) -> tuple[str, str]:
+    """What the front is drawn over: a score upwards, a cost across."""
+    drawn = [name for name in objectives if is_numeric(name)]
+    upwards = next((name for name in drawn if objectives[name] == "max"), "miou")
+    across = next((name for name in drawn if objectives[name] == "min" and name != upwards), "macs")
+    return across, upwards
+
+
+def axes_of(collected: Collected) -> dict[str, str]:
+    """The columns of numbers that some trial has -> `max` or `min`: what can be an axis."""
+    names = [name for name in _AXES if any(row.get(name) is not None for row in collected.rows)]
+    names = list(dict.fromkeys((collected.x, collected.y, *names)))
+    return {name: collected.objectives.get(name, direction_of(name)) for name in names}
+
+
+_AXES: Final = (
+    *("miou", "miou_best", "pixel_accuracy", "macs", "macs_conv", "params", "activation_bytes"),
+    *("latency_ms", "peak_memory_bytes", "train_seconds", "train_memory_bytes"),
+)
+
+
+def _notes(total: int, shown: int, curves: int) -> list[str]:
+    notes = []
+    if shown < total:
+        notes.append(
+            f"The study has {total:,} trials; this page holds {shown:,} of them: the whole front, and of the "
+            "others an even sample by number. Counts of states are of all trials."
+        )
+    if curves == _CURVES:
+        notes.append(f"Learning curves are on the page for {_CURVES:,} trials: the front, then those trained longest.")
+    return notes
+
+
+def described(row: Mapping[str, Any]) -> str:
+    """The components of a trial's network in one line."""
+    slots = ("backbone", "model", "context", "align", "refine", "head")
+    return " · ".join(human(slot, row[slot]) for slot in slots if row.get(slot) not in (None, "none"))
