@@ -62,7 +62,7 @@ def front(rows: Sequence[Row], objectives: Mapping[str, str], *, states: Collect
         QueryError: there are no objectives, or a direction is neither.
     """
     compared = candidates(rows, objectives, states=states)
-    maximise = _maximise(objectives)
+    maximise = maximised(objectives)
     if not compared:
         return []
     kept = moocore.is_nondominated(_points(compared, objectives), maximise=maximise, keep_weakly=True)
@@ -79,7 +79,7 @@ def layers(
         QueryError: there are no objectives, or a direction is neither.
     """
     compared = candidates(rows, objectives, states=states)
-    maximise = _maximise(objectives)
+    maximise = maximised(objectives)
     if not compared:
         return []
     ranks = moocore.pareto_rank(_points(compared, objectives), maximise=maximise)
@@ -107,17 +107,31 @@ def hypervolume(
     Raises:
         QueryError: there are no objectives, a direction is neither, or the reference lacks one.
     """
-    maximise = _maximise(objectives)
-    if missing := [name for name in objectives if not _is_number(reference.get(name))]:
-        raise QueryError(law("A reference", "a number for each objective", {"missing": missing}, "Add them"))
+    maximise = maximised(objectives)
+    ref = checked_reference(objectives, reference)
     compared = candidates(rows, objectives, states=states)
     if not compared:
         return 0.0
-    ref = np.array([reference[name] for name in objectives], dtype=float)
     return float(moocore.hypervolume(_points(compared, objectives), ref=ref, maximise=maximise))
 
 
-def _maximise(objectives: Mapping[str, str]) -> list[bool]:
+def checked_reference(objectives: Mapping[str, str], reference: Mapping[str, float]) -> npt.NDArray[np.float64]:
+    """A reference point in the order of the objectives.
+
+    Raises:
+        QueryError: it lacks one.
+    """
+    if missing := [name for name in objectives if not _is_number(reference.get(name))]:
+        raise QueryError(law("A reference", "a number for each objective", {"missing": missing}, "Add them"))
+    return np.array([reference[name] for name in objectives], dtype=np.float64)
+
+
+def maximised(objectives: Mapping[str, str]) -> list[bool]:
+    """For each objective whether more is better.
+
+    Raises:
+        QueryError: there are no objectives, or a direction is neither `max` nor `min`.
+    """
     if not objectives:
         raise QueryError(law("A front", "at least one objective", {"objectives": {}}, "Name some: miou, macs"))
     for name, direction in objectives.items():
