@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from blocks.errors import QueryError
 from nas.analysis.fronts import FINAL, direction_of, front
+from nas.analysis.progress import box, default_reference, progress
 from nas.report.page.ladder import Step, ladder
 from nas.report.tables import human
 from nas.store.columns import FLAT, canonical, is_numeric
@@ -42,7 +45,8 @@ class Collected:
         rungs: who reached which rung, and who went on.
         provenance: a row each time the study was started or resumed.
         reference: for each objective the worst value that the hypervolume counts.
-        progress: the hypervolume after each trial.
+        progress: `trial`, `epochs`, `hours`, `hypervolume` and `share` (of what a perfect network at no cost would
+            reach) after each trial that ended.
         effects: a row for each option of each question.
         notes: what a reader must know of how this was made.
     """
@@ -92,6 +96,7 @@ def collect(store: Store, name: str, *, most: int = DRAWN) -> Collected:
         failed = [row["id"] for row in rows if row["state"] == "failed"][:_FAILURES]
         words = gathered.last_words(failed)
     x, y = _axes(objectives)
+    reference = default_reference(rows, objectives)
     return Collected(
         study=study,
         store=str(store),
@@ -106,6 +111,8 @@ def collect(store: Store, name: str, *, most: int = DRAWN) -> Collected:
         last_words=words,
         rungs=ladder(study, rows, curves),
         provenance=store.provenance(study["id"]),
+        reference=reference,
+        progress=_progress(rows, objectives, reference),
         notes=_notes(total, len(rows), len(told)),
     )
 
@@ -115,6 +122,18 @@ def _front_ids(store: Store, study_id: int, objectives: Mapping[str, str], most:
     columns = dict.fromkeys(("id", "state", "identity", "outside", *objectives))
     rows = store.trials(study_id, states=FINAL, columns=columns)
     return [int(row["id"]) for row in front(rows, objectives)[: most // 2]] if objectives else []
+
+
+def _progress(rows: Sequence[Row], objectives: Mapping[str, str], reference: Mapping[str, float]) -> list[Row]:
+    if not objectives:
+        return []
+    try:
+        whole = box(objectives, reference)
+    except QueryError:
+        # A cost to be as great as possible, or one that is always zero: there is no box to take a share of.
+        whole = math.nan
+    course = progress([row for row in rows if row["ended"] is not None], objectives, reference)
+    return [{**row, "share": float(str(row["hypervolume"])) / whole} for row in course]
 
 
 def _by_interest(rows: Sequence[Row], best: Sequence[Row]) -> list[Row]:
