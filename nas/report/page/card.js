@@ -19,7 +19,7 @@ function openCard(index) {
     ])),
     ...curvePart(index),
     ...part("Costs", facts(["macs", "macs_conv", "params", "activation_bytes", "latency_ms", "peak_memory_bytes", "train_memory_bytes"]
-      .map((name) => [label(name), human(name, column(name)[index])]))),
+      .map((name) => [label(name).replace(/ \[.*\]$/, ""), human(name, column(name)[index])]))),
     ...part("Choices", facts(Object.keys(study.questions).map((path) => [shortName(path), human("", column(path, "questions")[index])]))),
     ...trouble(index),
     ...part("Commands", ...study.commands.map(({ label: name, before, after }) => command(name, `${before}${number}${after}`))),
@@ -56,7 +56,7 @@ function drawCurve(node, index) {
     hovertemplate: "epoch %{x}: %{y:.4f}<extra></extra>",
   }], layout({
     height: 190, showlegend: false, margin: { l: 40, r: 8, t: 8, b: 34 }, dragmode: false, hovermode: "x",
-    xaxis: axis({ title: { text: "epoch", standoff: 4 }, nticks: 6, tickformat: "d" }), yaxis: axis({ nticks: 5 }),
+    xaxis: axis({ title: titled("epoch"), nticks: 6, tickformat: "d" }), yaxis: axis({ nticks: 5 }),
   }), { displayModeBar: false, responsive: true });
 }
 

@@ -14,31 +14,47 @@ const scatterType = (points) => (points > manyPoints ? "scattergl" : "scatter");
 
 const axis = (more = {}) => ({
   gridcolor: colourOf("line"), linecolor: colourOf("line"), zeroline: false, automargin: true, exponentformat: "SI",
-  tickfont: { size: 12 }, title: { standoff: 12, font: { size: 13 } }, ...more,
+  tickfont: { size: 12 }, ...more,
 });
 
+const titled = (text) => ({ text: escaped(text), standoff: 10, font: { size: 13 } });
 /** The title of an axis, with which way is better. */
-const axisTitle = (name) => ({ text: escaped(`${label(name)} ${better(name) ? "↑" : "↓"}`), standoff: 12, font: { size: 13 } });
+const axisTitle = (name) => titled(`${label(name)} ${better(name) ? "↑" : "↓"}`);
 
 const layout = (more = {}) => ({
   font: { family: getComputedStyle(document.body).fontFamily, size: 13, color: colourOf("soft") },
   paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", margin: { l: 60, r: 16, t: 12, b: 48 },
-  hovermode: "closest", dragmode: "zoom", showlegend: true,
+  modebar: { bgcolor: "rgba(0,0,0,0)", color: colourOf("dot"), activecolor: colourOf("ink") }, hovermode: "closest", dragmode: "zoom", showlegend: true,
   legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { size: 12 }, bgcolor: "rgba(0,0,0,0)" }, ...more,
 });
 
 const options = () => ({
-  responsive: true, displaylogo: false,
+  responsive: true, displaylogo: false, showSendToCloud: false,
   modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"],
   toImageButtonOptions: { format: "svg", filename: `${study.name}`.replace(/[^\w.-]+/g, "_") },
 });
 
-/** Beyond a factor of twenty an axis is logarithmic; never where something is zero or less. */
-function scaleOf(values) {
+function extent(values) {
   let low = Infinity, high = -Infinity;
   for (const value of values) { low = Math.min(low, value); high = Math.max(high, value); }
+  return [low, high];
+}
+
+/** Beyond a factor of twenty an axis is logarithmic; never where something is zero or less. */
+function scaleOf(values) {
+  const [low, high] = extent(values);
   return low > 0 && high / low > 20 ? "log" : "linear";
 }
+
+/** Where to label a logarithmic axis: at 1, 2 and 5 of each power, or at the powers alone where there are many. */
+function logTicks(values, few = false) {
+  const [low, high] = extent(values).map((value, at) => (at ? Math.ceil : Math.floor)(Math.log10(value)));
+  const ticks = [];
+  for (let power = low; power <= high; power++) for (const step of high - low > (few ? 2 : 4) ? [1] : [1, 2, 5]) ticks.push(step * 10 ** power);
+  return { tickvals: ticks, ticktext: ticks.map((tick) => engineering(tick).replace(/\.0+(?=\u00a0|$)/, "")) };
+}
+
+const scaled = (values, few = false) => (scaleOf(values) === "log" ? { type: "log", ...logTicks(values, few) } : { type: "linear" });
 
 /** Pictures are drawn when they come near the screen, before printing, and again when light turns to dark. */
 const pictures = new Map();

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from blocks.errors import QueryError
+from nas.analysis.effects import effects
 from nas.analysis.fronts import FINAL, direction_of, front
 from nas.analysis.progress import box, default_reference, progress
 from nas.report.page.ladder import Step, ladder
-from nas.report.tables import human
 from nas.store.columns import FLAT, canonical, is_numeric
 
 if TYPE_CHECKING:
@@ -92,7 +92,10 @@ def collect(store: Store, name: str, *, most: int = DRAWN) -> Collected:
         best = front(rows, objectives) if objectives else []
         told = _by_interest(rows, best)[:_CURVES]
         # A replayed trial was not trained: its curve is that of the trial whose result it has.
-        curves, chosen = gathered.curves([row["replay_of"] or row["id"] for row in told]), gathered.chosen([row["id"] for row in rows])
+        curves, chosen = (
+            gathered.curves([row["replay_of"] or row["id"] for row in told]),
+            gathered.chosen([row["id"] for row in rows]),
+        )
         failed = [row["id"] for row in rows if row["state"] == "failed"][:_FAILURES]
         words = gathered.last_words(failed)
     x, y = _axes(objectives)
@@ -113,6 +116,7 @@ def collect(store: Store, name: str, *, most: int = DRAWN) -> Collected:
         provenance=store.provenance(study["id"]),
         reference=reference,
         progress=_progress(rows, objectives, reference),
+        effects=effects(rows, chosen, objectives=objectives) if objectives else [],
         notes=_notes(total, len(rows), len(told)),
     )
 
@@ -174,9 +178,3 @@ def _notes(total: int, shown: int, curves: int) -> list[str]:
     if curves == _CURVES:
         notes.append(f"Learning curves are on the page for {_CURVES:,} trials: the front, then those trained longest.")
     return notes
-
-
-def described(row: Mapping[str, Any]) -> str:
-    """The components of a trial's network in one line."""
-    slots = ("backbone", "model", "context", "align", "refine", "head")
-    return " · ".join(human(slot, row[slot]) for slot in slots if row.get(slot) not in (None, "none"))

@@ -40,7 +40,7 @@ function drawFront(node) {
   ].filter((trace) => trace.x.length);
   plot(node, traces, layout({
     height: 480, uirevision: `${x} ${y}`,
-    xaxis: axis({ title: axisTitle(x), type: scaleOf(complete.map((i) => column(x)[i])), ...range(complete, x) }),
+    xaxis: axis({ title: axisTitle(x), ...scaled(complete.map((i) => column(x)[i])), ...range(complete, x) }),
     yaxis: axis({ title: axisTitle(y), ...range(complete, y) }),
   }));
   const words = own ? Object.keys(study.objectives).map(label).join(", ") : `${label(y)} and ${label(x)}`;
@@ -80,9 +80,12 @@ function coloured(by, indices, points, onFront = false) {
 
 const costs = { epochs: "epochs trained", hours: "hours of training" };
 
+/** A share of what there is to reach, where that can be said. */
+const measure = study.progress.every((row) => isNumber(row.share)) ? "share" : "hypervolume";
+
 function drawProgress(node) {
   const over = document.querySelector("input[name=over]:checked")?.value ?? "epochs";
-  const course = study.progress.filter((row) => isNumber(row[over]) && isNumber(row.hypervolume));
+  const course = study.progress.filter((row) => isNumber(row[over]) && isNumber(row[measure]));
   if (!course.length) {
     byId("progress-words").textContent = "";
     nothing(node, "No trial has finished: there is no volume to follow yet.");
@@ -90,15 +93,16 @@ function drawProgress(node) {
   }
   const place = new Map(column("number").map((number, index) => [number, index]));
   plot(node, [{
-    type: scatterType(course.length), mode: "lines+markers", x: course.map((row) => row[over]), y: course.map((row) => row.hypervolume),
+    type: scatterType(course.length), mode: "lines", x: course.map((row) => row[over]), y: course.map((row) => row[measure]),
     customdata: course.map((row) => place.get(row.trial)), hoverinfo: "none",
-    line: { shape: "hv", width: 2, color: colourOf("accent") }, marker: { size: 5, color: colourOf("accent") },
+    line: { shape: "hv", width: 2, color: colourOf("accent") },
   }], layout({
     height: 340, showlegend: false,
-    xaxis: axis({ title: { text: costs[over], standoff: 12 }, rangemode: "tozero" }),
-    yaxis: axis({ title: { text: "hypervolume", standoff: 12 }, rangemode: "tozero", exponentformat: "power" }),
+    xaxis: axis({ title: titled(costs[over]), rangemode: "tozero" }),
+    yaxis: axis({ title: titled("hypervolume"), rangemode: "tozero", exponentformat: "power" }),
   }));
   const stated = Object.entries(study.reference).map(([name, value]) => `${label(name)} ${human(name, value)}`).join(", ");
-  byId("progress-words").textContent = `The volume between the front and the reference point (${stated}), after each trial that ended; ` +
+  byId("progress-words").textContent = `The volume between the front and the reference point (${stated}), after each trial that ended` +
+    `${measure === "share" ? ", as a share of what a perfect network at no cost would reach" : ""}; ` +
     "cost counts every epoch trained until then, those of stopped and failed trials too.";
 }

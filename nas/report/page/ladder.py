@@ -10,6 +10,7 @@ from blocks.errors import NasError
 from nas.space import Space
 from runners.halving import bracket_of, rungs
 
+
 @dataclass(frozen=True, slots=True)
 class Reached:
     """A trial at a rung.

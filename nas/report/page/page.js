@@ -9,7 +9,7 @@ function setHeader() {
   byId("about").textContent = [`Objectives: ${goals || "none that is recorded"}.`, limits && `Budget: ${limits}.`, `Seed ${study.seed}. Begun ${study.created}.`].filter(Boolean).join(" ");
   const figures = [
     ["trials", total.toLocaleString("en")], ["finished", done.toLocaleString("en")], ["on the front", study.front.length],
-    ["best mIoU", Number.isFinite(best) ? best.toFixed(4) : null], ["hypervolume", last && last.hypervolume > 0 ? Number(last.hypervolume.toPrecision(4)) : null],
+    ["best mIoU", Number.isFinite(best) ? best.toFixed(4) : null], ["hypervolume", last && last[measure] > 0 ? Number(last[measure].toPrecision(4)) : null],
     ["epochs trained", last ? last.epochs.toLocaleString("en") : null], ["hours of training", last && last.hours > 0 ? Number(last.hours.toPrecision(3)) : null],
   ].filter(([, value]) => value !== null && value !== undefined);
   byId("figures").replaceChildren(...figures.map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, String(value)))));

@@ -5,15 +5,14 @@ const mostDimensions = 10;
 
 /** Numbers as they are or by their logarithm; anything else as one tick a level. */
 function dimension(path, table, indices) {
-  const values = column(path, table), name = escaped(shortened(table === "columns" ? label(path) : shortName(path), 24));
+  const values = column(path, table), name = escaped(shortened(table === "columns" ? label(path) : path.split(".").slice(path.startsWith("training.") ? -1 : -2).join(".").replace(/^architecture\./, ""), 20));
   const present = indices.map((index) => values[index]);
   const numbers = present.filter(isNumber);
   if (numbers.length === present.length && new Set(numbers).size > 6) {
-    if (scaleOf(numbers) === "linear") return { label: name, values: numbers, tickformat: "~s" };
-    const low = Math.floor(Math.log10(Math.min(...numbers))), high = Math.ceil(Math.log10(Math.max(...numbers)));
-    const ticks = [];
-    for (let power = low; power <= high; power++) for (const step of high - low > 3 ? [1] : [1, 2, 5]) ticks.push(step * 10 ** power);
-    return { label: name, values: numbers.map(Math.log10), tickvals: ticks.map(Math.log10), ticktext: ticks.map((tick) => engineering(tick)) };
+    if (scaleOf(numbers) === "linear") return { label: name, values: numbers, range: extent(numbers), tickformat: scores.has(path) ? ".2~f" : "~s" };
+    const [low, high] = extent(numbers), { tickvals, ticktext } = logTicks(numbers);
+    const inside = tickvals.map((tick, at) => [tick, ticktext[at]]).filter(([tick]) => low <= tick && tick <= high);
+    return { label: name, values: numbers.map(Math.log10), range: [low, high].map(Math.log10), tickvals: inside.map(([tick]) => Math.log10(tick)), ticktext: inside.map(([, text]) => text) };
   }
   // A question that was not asked is a level of its own, below the others.
   const levels = [...new Set(present)].sort((a, b) => (a === null) - (b === null) || (isNumber(a) && isNumber(b) ? a - b : String(a).localeCompare(String(b)))).reverse();
@@ -54,10 +53,10 @@ function drawChoices(node) {
   plot(node, [{
     type: "parcoords", labelfont: { size: 12, color: colourOf("ink") }, tickfont: { size: 11, color: colourOf("soft") }, rangefont: { size: 1, color: "rgba(0,0,0,0)" },
     line: { color: sorted.map((index) => column(study.y)[index]), colorscale: "Cividis", reversescale: !media.matches, showscale: true,
-      colorbar: { title: { text: escaped(label(study.y)), side: "right" }, thickness: 10, outlinewidth: 0, len: 0.9 } },
+      colorbar: { title: { text: escaped(label(study.y)), side: "right", font: { size: 12 } }, thickness: 10, outlinewidth: 0, len: 0.9 } },
     unselected: { line: { opacity: 0.06 } },
     dimensions: [...paths.map((path) => dimension(path, "questions", sorted)), dimension(study.x, "columns", sorted), dimension(study.y, "columns", sorted)],
-  }], layout({ height: 440, margin: { l: 80, r: 40, t: 60, b: 24 } }));
+  }], layout({ height: 440, margin: { l: 128, r: 40, t: 60, b: 24 } }));
   const thinned = step > 1 ? ` The front and every ${step}th other of ${known.length} are drawn.` : "";
   byId("choices-words").textContent = `A line for each finished trial. Drag along an axis to keep only what passes there; drag its name to move it.${thinned}`;
 }
@@ -77,11 +76,11 @@ function drawEffects(node) {
     for (const row of known.filter((one) => one.question === question).sort((a, b) => b.difference - a.difference)) lines.push({ row });
   }
   const clear = (row) => (isNumber(row.p) ? row.p < 0.05 : isNumber(row.low) && row.low * row.high > 0);
-  const trace = (test, name, colour) => {
+  const trace = (test, name, colour, hollow = false) => {
     const own = lines.map((line, at) => ({ ...line, at })).filter((line) => line.row && test(line.row));
     return {
       type: "scatter", mode: "markers", name, x: own.map(({ row }) => row.difference), y: own.map(({ at }) => -at),
-      marker: { color: colour, size: 9 }, hoverinfo: "text", hoverlabel: { bgcolor: colourOf("sheet"), bordercolor: colourOf("line"), font: { color: colourOf("ink") } },
+      marker: hollow ? { color: "rgba(0,0,0,0)", size: 8, line: { color: colour, width: 1.5 } } : { color: colour, size: 9 }, hoverinfo: "text", hoverlabel: { bgcolor: colourOf("sheet"), bordercolor: colourOf("line"), font: { color: colourOf("ink") } },
       text: own.map(({ row }) => escaped(`${row.option}: ${signed(row.difference)} mIoU, ${row.trials} trials${row.note ? `, ${row.note}` : ""}`)),
       error_x: { type: "data", symmetric: false, color: colour, thickness: 1.6, width: 0,
         array: own.map(({ row }) => (isNumber(row.high) ? row.high - row.difference : 0)),
@@ -92,14 +91,15 @@ function drawEffects(node) {
   plot(node, [
     trace((row) => clear(row) && row.difference > 0, "better than the mean option", colours[0]),
     trace((row) => clear(row) && row.difference < 0, "worse", colours[3]),
-    trace((row) => !clear(row), "not told apart", colourOf("dot")),
+    trace((row) => !clear(row) && isNumber(row.low), "not told apart", colourOf("dot")),
+    trace((row) => !isNumber(row.low), "too few trials for an interval", colourOf("dot"), true),
   ].filter((one) => one.x.length), layout({
     height: 110 + 24 * lines.length, showlegend: true, margin: { l: 60, r: 16, t: 30, b: 44 },
-    xaxis: axis({ title: { text: "difference in mIoU", standoff: 10 }, zeroline: true, zerolinecolor: colourOf("soft"), tickformat: "+.3~f" }),
+    xaxis: axis({ title: titled("difference in mIoU"), zeroline: true, zerolinecolor: colourOf("soft"), tickformat: "+.3~f" }),
     yaxis: axis({ range: [-lines.length + 0.4, 0.6], showgrid: false, fixedrange: true, tickvals: lines.map((_, at) => -at),
       ticktext: lines.map((line) => (line.head ? `<b>${escaped(shortened(shortName(line.head), 40))}</b>` : escaped(shortened(String(line.row.option), 34)))) }),
   }));
-  byId("effects-words").textContent = "Mean difference in mIoU to the other options of the same question, with its 95 % interval, by an additive regression that " +
+  byId("effects-words").textContent = "Difference in mIoU to the mean of the options of the same question, with its 95 % interval, by an additive regression that " +
     "accounts for the other choices. Coloured where the difference holds after Holm's correction; grey where these trials cannot tell.";
 }
 
@@ -128,7 +128,7 @@ function curveTrace(entries, name, colour, width, opacity) {
     y.push(...curve.miou, null);
     for (let at = 0; at <= curve.epoch.length; at++) customdata.push(index);
   }
-  return { type: scatterType(x.length), mode: entries.some(([, curve]) => curve.epoch.length === 1) ? "lines+markers" : "lines", name, x, y, customdata, hoverinfo: "none",
+  return { type: scatterType(x.length), mode: entries.every(([, curve]) => curve.epoch.length === 1) ? "markers" : "lines", name, x, y, customdata, hoverinfo: "none",
     connectgaps: false, opacity, line: { color: colour, width }, marker: { size: 4 } };
 }
 
@@ -139,6 +139,7 @@ function drawCurves(node) {
     nothing(node, "No epoch has been recorded.");
     return;
   }
+  const longest = Math.max(2, ...entries.map(([, curve]) => curve.epoch.at(-1)));
   const best = entries.filter(([index]) => front.has(index));
   const others = entries.filter(([index]) => isFinal(index) && !front.has(index));
   const cut = entries.filter(([index]) => !isFinal(index));
@@ -147,10 +148,10 @@ function drawCurves(node) {
     curveTrace(best, "front", colourOf("accent"), 2, 1),
   ].filter((trace) => trace.x.length), layout({
     height: 380,
-    xaxis: axis({ title: { text: "epoch", standoff: 10 } }), yaxis: axis({ title: { text: "mIoU", standoff: 10 } }),
+    xaxis: axis({ title: titled("epoch"), range: [1 - 0.02 * longest, 1.01 * longest], nticks: 12, tickformat: "d" }), yaxis: axis({ title: titled("mIoU") }),
     shapes: study.rungs.map(({ epochs }) => ({ type: "line", xref: "x", yref: "paper", x0: epochs, x1: epochs, y0: 0, y1: 1, line: { color: colourOf("soft"), width: 1, dash: "dot" } })),
   }));
-  byId("curves-words").textContent = `mIoU after each epoch of ${entries.length} trials.${study.rungs.length ? " Dotted: the rungs at which trials were compared." : ""}`;
+  byId("curves-words").textContent = `mIoU after each epoch of ${entries.length} ${entries.length === 1 ? "trial" : "trials"}.${study.rungs.length ? " Dotted: the rungs at which trials were compared." : ""}`;
 }
 
 /** A small front at each rung: early stopping looks at the cost, too. */
@@ -161,14 +162,14 @@ function drawRungs(node) {
     node.hidden = true;
     return;
   }
-  const cost = column(study.x), gap = 0.025, wide = (1 - gap * (rungs.length - 1)) / rungs.length;
-  const type = scaleOf(rungs.flatMap((rung) => rung.trials.map((index) => cost[index])).filter(isNumber));
+  const cost = column(study.x), gap = 0.05, wide = (1 - gap * (rungs.length - 1)) / rungs.length;
+  const scale = scaled(rungs.flatMap((rung) => rung.trials.map((index) => cost[index])).filter(isNumber), true);
   const shape = { height: 320, annotations: [], margin: { l: 60, r: 16, t: 70, b: 48 }, legend: { orientation: "h", x: 0, y: 1.2, yanchor: "bottom", font: { size: 12 } } };
   const traces = [];
   rungs.forEach((rung, at) => {
     const suffix = at ? at + 1 : "", left = at * (wide + gap);
-    shape[`xaxis${suffix}`] = axis({ domain: [left, left + wide], type, anchor: `y${suffix}`, nticks: 4, matches: at ? "x" : undefined, title: { text: escaped(label(study.x)), standoff: 8, font: { size: 12 } } });
-    shape[`yaxis${suffix}`] = axis({ anchor: `x${suffix}`, matches: at ? "y" : undefined, showticklabels: !at, title: { text: at ? "" : "mIoU there" } });
+    shape[`xaxis${suffix}`] = axis({ domain: [left, left + wide], ...scale, anchor: `y${suffix}`, matches: at ? "x" : undefined, title: titled(label(study.x)) });
+    shape[`yaxis${suffix}`] = axis({ anchor: `x${suffix}`, nticks: 6, title: titled(at ? "" : "mIoU there") });
     const on = rung.went_on.filter(Boolean).length;
     shape.annotations.push({ xref: "paper", yref: "paper", x: left, y: 1.02, xanchor: "left", yanchor: "bottom", showarrow: false, align: "left", font: { size: 12, color: colourOf("ink") },
       text: `<b>${rung.epochs} ${rung.epochs === 1 ? "epoch" : "epochs"}</b><br>${on} of ${rung.trials.length} went on` });

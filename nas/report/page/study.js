@@ -37,7 +37,7 @@ const prefixes = [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]];
 /** A number with three digits and a prefix: 1234567 -> 1.23 M. */
 function engineering(value, unit = "") {
   for (const [size, prefix] of prefixes) {
-    if (Math.abs(value) >= size * 0.9995) return `${(value / size).toPrecision(3)} ${prefix}${unit}`;
+    if (Math.abs(value) >= size * 0.9995) return `${(value / size).toPrecision(3)}\u00a0${prefix}${unit}`;
   }
   return `${Number(value.toPrecision(3))} ${unit}`.trim();
 }
@@ -81,8 +81,9 @@ function facts(pairs) {
   return element("dl", { class: "facts" }, ...kept.flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)]));
 }
 
-/** The components of a trial's network, without those that do nothing. */
-const components = (index) => slots.map((slot) => column(slot)[index]).filter((name) => name !== null && name !== "none");
+/** The components of a trial's network, without those that do nothing; where timm gives the backbone, its model names it. */
+const components = (index) => slots.filter((slot) => slot !== "backbone" || column("model")[index] === null)
+  .map((slot) => column(slot)[index]).filter((name) => name !== null && name !== "none");
 
 /** What varied in this study: questions with more than one answer, the slots of the network first. */
 const questions = Object.keys(study.questions)
