@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -162,7 +163,8 @@ def _curves(axes: Axes, collected: Collected) -> bool:
     for step in collected.rungs:
         axes.axvline(step.epochs, c=_INK, lw=0.8, ls=":")
     axes.set(xlabel="epoch", ylabel="mIoU")
-    _legend(axes)
+    if any(kinds.values()):
+        _legend(axes)
     return any(kinds.values())
 
 
@@ -174,7 +176,7 @@ def _scale(axes: Axes, values: Sequence[float]) -> None:
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 1e4 else (1,)))
         axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, place: engineering(value).replace(".00", "")))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, place: re.sub(r"\.0+(?= |$)", "", engineering(value))))
 
 
 def _legend(axes: Axes) -> None:
