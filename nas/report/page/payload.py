@@ -168,6 +168,6 @@ def _commands(study: str, store: str | None) -> list[Plain]:
         {
             "label": "Train it again, alone",
             "before": f"nas export {own} ",
-            "after": f" --format yaml{end} > network.yaml && nas train network.yaml",
+            "after": f" --format yaml{end} -o network.yaml && nas train network.yaml",
         },
     ]

@@ -83,7 +83,7 @@ def test_pointing_at_a_trial_shows_its_network_and_a_click_its_card(visit: Make,
     page.wait_for_selector("#tip:not([hidden])")
     tip = page.inner_text("#tip")
     assert "Trial 3 · on the front" in tip
-    assert "resnet18 · psa · bilinear · linear" in tip
+    assert "resnet18 · psa · last · linear" in tip
     assert "mIoU 0.5000, MACs 40.0\N{NO-BREAK SPACE}G" in tip
 
     best.click(force=True)
@@ -103,7 +103,7 @@ def test_pointing_at_a_trial_shows_its_network_and_a_click_its_card(visit: Make,
 def test_the_table_is_sorted_by_mouse_and_keyboard(visit: Make, filled: Store) -> None:
     opened = visit(filled, "camvid")
     page = opened.page
-    head = page.locator("#table th", has=page.get_by_role("button", name="mIoU", exact=True))
+    head = page.locator("#table th[data-name='miou']")
 
     head.get_by_role("button").click()
     assert head.get_attribute("aria-sort") == "descending"
@@ -138,7 +138,7 @@ def test_the_front_can_be_drawn_over_other_figures(visit: Make, filled: Store) -
     page.select_option("#upwards", "miou_best")
     assert "on the front of best mIoU and parameters" in page.inner_text("#front-words")
     page.select_option("#colour", "context")
-    assert {"none", "ppm", "psa"} <= set(page.locator("#front-plot .legendtext").all_inner_texts())
+    assert {"none", "ppm", "psa"} <= set(page.locator("#front-plot .legendtext").all_text_contents())
 
 
 def test_what_others_wrote_does_nothing(visit: Make, store: Store, hostile: Make, hostile_text: str) -> None:
@@ -194,15 +194,14 @@ def test_odd_studies_are_shown_without_a_complaint(visit: Make, odd: Store) -> N
         opened.page.keyboard.press("Escape")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_thousand_trials_stay_usable(visit: Make, store: Store, many: Make, add: Make, tmp_path: Path, scheme: str) -> None:
+def test_a_thousand_trials_stay_usable(visit: Make, store: Store, many: Make, add: Make, tmp_path: Path) -> None:
     many(store, add, 1000)
     opened = visit(store, "camvid")
     page = opened.page
-    page.emulate_media(color_scheme=scheme)
 
     assert (tmp_path / "report.html").stat().st_size < 10_000_000
     opened.draw_all()
+    page.emulate_media(color_scheme="dark")  # all is drawn again
     assert page.locator("#table tbody tr").count() == 100
     page.get_by_role("button", name="Next").click()
     assert page.inner_text("#pages").split("Next")[0].strip().endswith("Page 2 of 10")
@@ -212,4 +211,4 @@ def test_a_thousand_trials_stay_usable(visit: Make, store: Store, many: Make, ad
     page.locator("#front").scroll_into_view_if_needed()
     page.locator("#front-plot .scatterlayer .trace .points path").last.hover(force=True)
     page.wait_for_selector("#tip:not([hidden])")
-    assert "97 of 392 went on" in page.text_content("#rungs-plot")
+    assert "400 of 700 went on" in page.text_content("#rungs-plot")
