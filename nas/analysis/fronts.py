@@ -23,7 +23,7 @@ _MORE_IS_BETTER: Final = frozenset({"miou", "miou_best", "pixel_accuracy"})
 
 def direction_of(name: str) -> Direction:
     """Which way a figure is better: scores upwards, everything that costs something downwards."""
-    return "max" if name in _MORE_IS_BETTER else "min"
+    return "max" if name in _MORE_IS_BETTER or name.startswith("iou.") else "min"
 
 
 def candidates(

@@ -7,7 +7,7 @@ import sys
 import typer
 
 from blocks.errors import NasError
-from nas.cli import blocks, cost, curves, data, listings, space
+from nas.cli import blocks, cost, curves, data, fronts, listings, progress, space
 from nas.cli.report import report
 from nas.cli.simulate import simulate
 from nas.cli.sweep import sweep
@@ -29,7 +29,9 @@ for command in (
     data.data,
     listings.studies,
     listings.trials,
-    listings.front,
+    fronts.front,
+    progress.progress,
+    progress.compare,
     listings.show,
     report,
 ):

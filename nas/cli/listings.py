@@ -1,14 +1,13 @@
-"""The verbs that read the store: `studies`, `trials`, `front`, `show`."""
+"""The verbs that read the store: `studies`, `trials`, `show`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from blocks.errors import QueryError, law, nearest
+from blocks.errors import QueryError, law
 from nas.report.tables import Rows, check_format, human, render
 
 if TYPE_CHECKING:
@@ -33,7 +32,6 @@ _TRIALS: Final = (
     *("number", "state", "miou", "macs", "params", *_COMPONENTS, "epochs", "seed"),
     *("train_seconds", "exceeded", "exceeded_value", "exceeded_limit", "error"),
 )
-_WIDTH: Final = 80
 
 
 def studies(*, store: StoreOption = None, format: FormatOption = "table") -> None:
@@ -63,41 +61,6 @@ def trials(
     _print(rows, format, columns=_occurring(rows, _TRIALS) if _for_people(format) else None)
 
 
-def front(
-    study: StudyArgument,
-    *,
-    x: Annotated[
-        str | None, typer.Option("--x", help="The horizontal axis, e.g. params. [default: the study's]")
-    ] = None,
-    y: Annotated[str | None, typer.Option("--y", help="The vertical axis. [default: the study's]")] = None,
-    where: WhereOption = None,
-    picture: Annotated[bool, typer.Option("--picture/--no-picture", help="Draw it below the table.")] = True,
-    html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write it as a page, too.")] = None,
-    store: StoreOption = None,
-    format: FormatOption = "table",
-) -> None:
-    """Show which finished trials no other beats."""
-    from nas.analysis import fronts
-
-    check_format(format)
-    with _opened(store) as opened:
-        found = opened.find_study(study)
-        axes = _axes(found["objectives"], x, y)
-        columns = dict.fromkeys((*_front_columns(axes), "state", "identity"))
-        rows = opened.trials(found["id"], where, states=fronts.FINAL, columns=columns)
-    best = fronts.front(rows, axes.objectives)
-    title = f"{study}: {len(best)} of {len(rows)} finished trials are on the front of {axes.words}"
-    shown = _front_columns(axes)
-    _print(best, format, columns=_occurring(best, shown) if _for_people(format) else shown, title=title)
-    if format == "table" and picture and best:
-        typer.echo("\n" + _drawn(rows, best, axes))
-    if html is not None:
-        from nas.report.picture import write_html
-
-        write_html(html, rows, best, x=axes.x, y=axes.y, title=title)
-        typer.echo(f"Written to {html}", err=True)
-
-
 def show(
     study: StudyArgument,
     trial: Annotated[int, typer.Argument(metavar="TRIAL", help="The trial's number.")],
@@ -123,51 +86,6 @@ def show(
         _print([facts | {path: value for path, value in choices.items() if path not in facts}], format)
     else:
         _show(facts, choices, curve, format)
-
-
-class _Axes(NamedTuple):
-    """Two columns to draw, and all that are compared."""
-
-    x: str
-    y: str
-    objectives: dict[str, str]
-
-    @property
-    def words(self) -> str:
-        return ", ".join(f"{name} ({direction})" for name, direction in self.objectives.items())
-
-
-def _axes(objectives: Mapping[str, str], x: str | None, y: str | None) -> _Axes:
-    """Take the axes from the command line, or all objectives of the study when it names none."""
-    from nas.analysis.fronts import direction_of
-    from nas.store.columns import FLAT, canonical, is_numeric
-
-    own = {canonical(name): direction for name, direction in objectives.items() if canonical(name) in FLAT}
-    upwards = canonical(y or next((n for n, d in own.items() if d == "max"), "miou"))
-    across = canonical(x or next((n for n, d in own.items() if d == "min" and n != upwards), "macs"))
-    known = [name for name in FLAT if is_numeric(name)]
-    for flag, name in (("--x", across), ("--y", upwards)):
-        if name not in known:
-            raise QueryError(law(flag, "a column of numbers", {flag.strip("-"): name}, nearest(name, known)))
-    if across == upwards:
-        raise QueryError(law("A front", "two different axes", {"x": across, "y": upwards}, "Change --x or --y"))
-    named = {name: own.get(name, direction_of(name)) for name in (upwards, across)}
-    return _Axes(across, upwards, named if x or y else named | own)
-
-
-def _front_columns(axes: _Axes) -> list[str]:
-    return list(dict.fromkeys(("number", *axes.objectives, "miou", "macs", "params", *_COMPONENTS, "seed", "epochs")))
-
-
-def _drawn(rows: Rows, best: Rows, axes: _Axes) -> str:
-    import shutil
-    import sys
-
-    from nas.report.picture import draw
-
-    colour = sys.stdout.isatty()
-    width = min(shutil.get_terminal_size((_WIDTH, 24)).columns, 120) if colour else _WIDTH
-    return draw(rows, best, x=axes.x, y=axes.y, width=width, colour=colour)
 
 
 def _show(facts: Mapping[str, Any], choices: Mapping[str, Any], curve: list[dict[str, Any]], format: str) -> None:

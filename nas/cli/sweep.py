@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from nas.cli.listings import StoreOption, front
+from nas.cli.fronts import front
+from nas.cli.listings import StoreOption
 
 if TYPE_CHECKING:
     from nas.space import Space
@@ -79,7 +80,7 @@ def _conclude(done: Study, folder: Path) -> None:
     if finished:
         page = folder / done.name / "front.html"
         page.parent.mkdir(parents=True, exist_ok=True)
-        front(done.name, store=done.url, html=page)
+        front([done.name], store=done.url, html=page)
     typer.echo(f"{counts or 'no trials'}. Results: {done} (nas trials {done.name}, nas front {done.name})")
     if done.ending:
         typer.echo(f"Ended early: {done.ending}.")

@@ -21,4 +21,6 @@ LABELS: Final = {
 
 def label(name: str) -> str:
     """The title of an axis."""
+    if name.startswith("iou."):
+        return f"IoU of {name.removeprefix('iou.')}"
     return LABELS.get(name, name)

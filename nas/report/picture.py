@@ -12,8 +12,10 @@ from blocks.errors import StoreError, law
 from nas.report.labels import label
 from nas.report.tables import engineering, human
 
+_MANY = 2_000
 _WIDE = 20.0  # ranges beyond this factor get a logarithmic axis
-_HOVER = ("number", "miou", "macs", "params", "backbone", "model", "context", "align", "refine", "head", "seed")
+HOVER = ("number", "miou", "macs", "params", "backbone", "model", "context", "align", "refine", "head", "seed")
+_SAID = ("network", "data", "size", "classes", "source")  # of a published network
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -30,14 +32,25 @@ class _Axis(NamedTuple):
         return engineering(value) if abs(value) >= 1000 else f"{value:.3g}"
 
 
-def draw(rows: Rows, front: Rows, *, x: str, y: str, width: int = 80, height: int = 20, colour: bool = False) -> str:
-    """Draw all rows as dots and the front as filled circles, for a terminal.
+def draw(
+    rows: Rows,
+    front: Rows,
+    *,
+    x: str,
+    y: str,
+    published: Rows = (),
+    width: int = 80,
+    height: int = 20,
+    colour: bool = False,
+) -> str:
+    """Draw all rows as dots, the front as filled circles and published networks as diamonds, for a terminal.
 
     Args:
         rows: every trial; those without a number for both axes are left out.
         front: those to stand out.
         x: the column along the horizontal axis; logarithmic when its values span more than a factor of 20.
         y: the column along the vertical axis.
+        published: networks of others, to lay beside them.
         width: of the picture. [characters]
         height: of the picture. [lines]
         colour: with colours, for a terminal that shows them.
@@ -45,16 +58,27 @@ def draw(rows: Rows, front: Rows, *, x: str, y: str, width: int = 80, height: in
     Returns:
         The lines of the picture, or one line that says there is nothing to draw.
     """
-    every, best = _points(rows, x, y), _points(front, x, y)
-    if not every and not best:
+    series = [
+        _Series("· trials", "·", "gray", _points(rows, x, y)),
+        _Series("◇ published", "◇", "blue+", _points(published, x, y)),
+        _Series("● front", "●", "green+", _points(front, x, y)),
+    ]
+    every = [point for one in series for point in one.points]
+    if not every:
         return f"No trial has both {label(x)} and {label(y)} yet."
-    across, up = _axis(x, [p[0] for p in every + best]), _axis(y, [p[1] for p in every + best], logarithmic=False)
-    return _plotted(every, best, across, up, (width, height), colour=colour)
+    across, up = _axis(x, [p[0] for p in every]), _axis(y, [p[1] for p in every], logarithmic=False)
+    return _plotted(series, across, up, (width, height), colour=colour)
+
+
+class _Series(NamedTuple):
+    name: str
+    mark: str
+    shade: str
+    points: list[tuple[float, float]]
 
 
 def _plotted(
-    every: list[tuple[float, float]],
-    best: list[tuple[float, float]],
+    series: Sequence[_Series],
     across: _Axis,
     up: _Axis,
     size: tuple[int, int],
@@ -68,23 +92,26 @@ def _plotted(
     figure.clear()
     figure.theme("colorless")
     figure.plot_size(*size)
-    for points, mark, shade in ((every, "·", "gray"), (best, "●", "green+")):
-        if points:
-            marker = plotext.marker(mark, shade if colour else None)
-            figure.draw(figure.signal([across.place(p[0]) for p in points], [p[1] for p in points], marker=marker))
+    every = [point for one in series for point in one.points]
+    for one in series:
+        if one.points:
+            marker = plotext.marker(one.mark, one.shade if colour else None)
+            places = [across.place(p[0]) for p in one.points], [p[1] for p in one.points]
+            figure.draw(figure.signal(*places, marker=marker))
     figure.label(f"{label(across.name)}{' (logarithmic)' if across.log else ''}", "x")
     for axis, side in ((across, "x"), (up, "y")):
         ruler = figure.ruler(side)
         ruler.ticks([axis.place(t) for t in axis.ticks], [axis.words(t) for t in axis.ticks])
-        ruler.lim(*_limits([axis.place(p[side == "y"]) for p in every + best] + [axis.place(t) for t in axis.ticks]))
+        ruler.lim(*_limits([axis.place(p[side == "y"]) for p in every] + [axis.place(t) for t in axis.ticks]))
     text = str(figure.build())
     figure.clear()
     lines = (text if colour else plotext.uncolorize(text)).splitlines()
     # The legend stands above the canvas, where it hides no trial.
-    return "\n".join([f"{label(up.name)}    ● front   · trials", *(line.rstrip() for line in lines if line.strip())])
+    legend = "   ".join(one.name for one in reversed(series) if one.points or one.mark != "◇")
+    return "\n".join([f"{label(up.name)}    {legend}", *(line.rstrip() for line in lines if line.strip())])
 
 
-def write_html(path: Path, rows: Rows, front: Rows, *, x: str, y: str, title: str) -> None:
+def write_html(path: Path, rows: Rows, front: Rows, *, x: str, y: str, title: str, published: Rows = ()) -> None:
     """Write the picture as one HTML page: hover shows the network, nothing is fetched from anywhere.
 
     Args:
@@ -94,6 +121,7 @@ def write_html(path: Path, rows: Rows, front: Rows, *, x: str, y: str, title: st
         x: the column along the horizontal axis.
         y: the column along the vertical axis.
         title: the heading.
+        published: networks of others, to lay beside them.
 
     Raises:
         StoreError: the file cannot be written.
@@ -102,11 +130,18 @@ def write_html(path: Path, rows: Rows, front: Rows, *, x: str, y: str, title: st
 
     figure = go.Figure()
     best = sorted(_complete(front, x, y), key=lambda row: float(row[x]))
+    others = _complete(published, x, y)
+    every = [*_complete(rows, x, y), *others]
+    # Thousands of points are drawn by the graphics card; few look better as vectors.
+    scatter = figure.add_scattergl if len(every) > _MANY else figure.add_scatter
     for points, name, mode, marker in (
         (_complete(rows, x, y), "trials", "markers", {"color": "#9aa0a6", "size": 7}),
+        (others, "published", "markers", {"color": "#0b6bcb", "size": 10, "symbol": "diamond-open"}),
         (best, "front", "lines+markers", {"color": "#1a7f37", "size": 11}),
     ):
-        figure.add_scatter(
+        if not points and name == "published":
+            continue
+        scatter(
             x=[row[x] for row in points],
             y=[row[y] for row in points],
             name=name,
@@ -116,7 +151,7 @@ def write_html(path: Path, rows: Rows, front: Rows, *, x: str, y: str, title: st
             text=[_described(row, (x, y)) for row in points],
             hoverinfo="text",
         )
-    log = _axis(x, [float(row[x]) for row in _complete(rows, x, y)]).log
+    log = _axis(x, [float(row[x]) for row in every]).log
     figure.update_layout(
         title=html.escape(title),
         template="plotly_white",
@@ -131,7 +166,8 @@ def write_html(path: Path, rows: Rows, front: Rows, *, x: str, y: str, title: st
 
 
 def _described(row: Mapping[str, Any], axes: tuple[str, str]) -> str:
-    names = [n for n in dict.fromkeys((*_HOVER[:1], *axes, *_HOVER[1:])) if row.get(n) is not None]
+    said = _SAID if "network" in row else ()
+    names = [n for n in dict.fromkeys((*said, *HOVER[:1], *axes, *HOVER[1:])) if row.get(n) is not None]
     return "<br>".join(f"{html.escape(n)}: {html.escape(human(n, row[n]))}" for n in names)
 
 
@@ -148,7 +184,7 @@ def _points(rows: Rows, x: str, y: str) -> list[tuple[float, float]]:
 def _axis(name: str, values: Sequence[float], *, logarithmic: bool = True) -> _Axis:
     low, high = min(values, default=0.0), max(values, default=1.0)
     log = logarithmic and low > 0 and high / low > _WIDE
-    return _Axis(name, log, _log_ticks(low, high) if log else _linear_ticks(low, high))
+    return _Axis(name, log, _log_ticks(low, high) if log else linear_ticks(low, high))
 
 
 def _log_ticks(low: float, high: float) -> tuple[float, ...]:
@@ -163,7 +199,8 @@ def _log_ticks(low: float, high: float) -> tuple[float, ...]:
     return whole if len(whole) > 2 else within((1, 2, 5))
 
 
-def _linear_ticks(low: float, high: float, *, about: int = 5) -> tuple[float, ...]:
+def linear_ticks(low: float, high: float, *, about: int = 5) -> tuple[float, ...]:
+    """Round values from below `low` to above `high`, about so many."""
     if high <= low:
         return (low,)
     raw = (high - low) / about

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Any
 
-from sqlalchemy import Connection, Select, func, select
+from sqlalchemy import ColumnElement, Connection, Select, func, select
 
 from blocks.architecture import freeze
 from blocks.errors import QueryError, law, nearest
@@ -71,7 +71,7 @@ def trials(
                 raise QueryError(law("--state", "a state of trials", {"state": state}, nearest(state, STATES)))
         query = query.where(trial.c.state.in_(states))
     if where is not None:
-        query = query.where(translate(where, _options(connection)))
+        query = query.where(conditions(connection, where))
     return [dict(row) for row in connection.execute(query).mappings()]
 
 
@@ -157,6 +157,15 @@ def _thawed(row: Row) -> Row:
     """Give values back as they were before they were stored: tuples, not JSON's lists."""
     row["answers"] = {question: freeze(value) for question, value in row["answers"].items()}
     return row
+
+
+def conditions(connection: Connection, where: str) -> ColumnElement[bool]:
+    """Turn a condition into SQL over `JOINED`.
+
+    Raises:
+        QueryError: it makes no sense.
+    """
+    return translate(where, _options(connection))
 
 
 def _options(connection: Connection) -> Options:

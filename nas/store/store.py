@@ -8,12 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Self
 
+import numpy as np
+import numpy.typing as npt
 from sqlalchemy import insert, update
 
 from blocks.architecture import Architecture
 from blocks.errors import QueryError, StoreError, law, nearest
 from blocks.options import Value
-from nas.store import database, queries, schema, writes
+from nas.store import database, fronts, queries, schema, writes
 from nas.store.choices import choice_rows
 from nas.store.gathered import Gathered
 from nas.store.imports import ImportedTrial, import_trials
@@ -355,6 +357,42 @@ class Store:
         """
         with database.reading(self._engine) as connection:
             return queries.trials(connection, study_id, where=where, states=states, columns=columns)
+
+    def counted(self, study_ids: Collection[int]) -> list[fronts.Count]:
+        """How many trials there are by study, state and epochs."""
+        with database.reading(self._engine) as connection:
+            return fronts.counts(connection, study_ids)
+
+    def points(
+        self,
+        studies: Mapping[int, int],
+        objectives: Mapping[str, str],
+        *,
+        states: Collection[str] = schema.FINAL,
+        where: str | None = None,
+        under: Mapping[str, float] | None = None,
+        share: float = 1.0,
+        beyond: npt.NDArray[np.float64] | None = None,
+        identities: bool = False,
+    ) -> fronts.Points:
+        """The objectives of many trials, as arrays: see `nas.store.fronts`.
+
+        Raises:
+            QueryError: the condition or a column makes no sense.
+        """
+        chosen = fronts.Selection(studies, states, where, under or {})
+        with database.reading(self._engine) as connection:
+            return fronts.points(connection, chosen, objectives, share=share, beyond=beyond, identities=identities)
+
+    def input_of(self, study_ids: Collection[int]) -> tuple[int, int, int] | None:
+        """Height [px], width [px] and classes that the trials' costs are stated for; None where there are no trials."""
+        with database.reading(self._engine) as connection:
+            return fronts.input_of(connection, study_ids)
+
+    def rows(self, ids: Sequence[int], columns: Iterable[str]) -> list[Row]:
+        """Flat rows of these trials, whichever studies they are of, in this order; `iou.3` is a column here, too."""
+        with database.reading(self._engine) as connection:
+            return fronts.rows(connection, ids, columns)
 
     def trial(self, study_id: int, number: int) -> Row | None:
         """Everything about one trial, or None: the flat row, and answers, protocol, architecture, traceback, log."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from blocks.errors import QueryError, law
-from nas.analysis.fronts import direction_of, front
+from nas.analysis.compared import Question, Seeds, ask
+from nas.analysis.fronts import direction_of
 from nas.store import Store
+from nas.store.columns import FLAT, canonical
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -92,16 +95,39 @@ class Study:
 
         return pd.DataFrame(self._store.trials(self._row["id"], where))
 
-    def front(self, *, x: str | None = None, y: str | None = None, where: str | None = None) -> pd.DataFrame:
+    def front(
+        self,
+        *,
+        x: str | None = None,
+        y: str | None = None,
+        objectives: Mapping[str, str] | None = None,
+        where: str | None = None,
+        under: Mapping[str, float] | None = None,
+        early: bool = False,
+        seeds: Seeds = "all",
+    ) -> pd.DataFrame:
         """The final results that no other dominates, cheapest first; by default on the study's own objectives.
+
+        Args:
+            x: a column to be compared, e.g. `params`.
+            y: another one, e.g. `miou`.
+            objectives: column -> `max` or `min`, in place of `x` and `y`; `iou.3` is the IoU of the fourth class.
+            where: a condition.
+            under: column -> the greatest value allowed.
+            early: take trials that were stopped, go on or have fewer epochs than is usual in the study, too.
+            seeds: `all` trials, or the `mean` of those that differ in the seed alone, with `<objective>_sd` and `n`.
 
         Raises:
             QueryError: the condition or an objective makes no sense.
         """
         import pandas as pd
 
-        goals = {name: str(direction_of(name)) for name in (y, x) if name is not None} or self.objectives
-        return pd.DataFrame(front(self._store.trials(self._row["id"], where), goals))
+        axes = {name: str(direction_of(name)) for name in (y, x) if name is not None}
+        goals = {canonical(name): direction for name, direction in (objectives or axes or self.objectives).items()}
+        question = Question(
+            studies=(self._row["id"],), objectives=goals, where=where, under=under or {}, early=early, seeds=seeds
+        )
+        return pd.DataFrame(ask(self._store, question, FLAT).front)
 
     def epochs(self, trial: int) -> pd.DataFrame:
         """The learning curve of one trial, one epoch a row.
