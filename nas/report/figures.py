@@ -78,7 +78,7 @@ def write_figures(folder: Path, collected: Collected) -> list[Path]:
 
 def _front(axes: Axes, collected: Collected) -> bool:
     x, y = collected.x, collected.y
-    known = candidates(collected.rows, {y: "max", x: "min"})
+    known = candidates([row for row in collected.rows if row["epochs"] >= collected.usual], {y: "max", x: "min"})
     if not known:
         return False
     ahead = {row["id"] for row in collected.front}

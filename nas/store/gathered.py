@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Select, func, select
+from sqlalchemy import Connection, Select, select
 
 from blocks.architecture import freeze
 from nas.store.columns import FLAT, JOINED
@@ -25,11 +25,6 @@ class Gathered:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-
-    def counts(self, study_id: int) -> dict[str, int]:
-        """How many trials of a study are in each state that occurs."""
-        query = select(trial.c.state, func.count()).where(trial.c.study_id == study_id).group_by(trial.c.state)
-        return {row[0]: row[1] for row in self._connection.execute(query)}
 
     def sampled(self, study_id: int, *, every: int, ids: Sequence[int]) -> list[Row]:
         """Flat rows with `answers` and `class_iou` of each so many trials and of those named, in order of number.

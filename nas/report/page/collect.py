@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from blocks.errors import QueryError
 from nas.analysis.effects import effects
-from nas.analysis.fronts import FINAL, direction_of, front
+from nas.analysis.fronts import direction_of, front
 from nas.analysis.progress import box, default_reference, progress
+from nas.analysis.skyline import schedules, skyline
 from nas.report.page.ladder import Step, ladder
 from nas.store.columns import FLAT, canonical, is_numeric
 
 if TYPE_CHECKING:
     from nas.store import Store
+    from nas.store.fronts import Count
 
 Row = dict[str, Any]
 
@@ -34,6 +38,7 @@ class Collected:
         study: its row: name, seed, objectives, budget, settings, space, created.
         store: where it lies, without a password.
         counts: state -> trials, of all of them.
+        usual: epochs of the full schedule; what was trained for fewer is not final. [epochs]
         rows: flat rows with `answers`, in order of number: all trials, or a sample that holds the whole front.
         front: the rows that no other beats.
         objectives: name -> `max` or `min`, those that are columns.
@@ -54,6 +59,7 @@ class Collected:
     study: Row
     store: str
     counts: Mapping[str, int]
+    usual: int
     rows: Sequence[Row]
     front: Sequence[Row]
     objectives: Mapping[str, str]
@@ -83,13 +89,17 @@ def collect(store: Store, name: str, *, most: int = DRAWN) -> Collected:
     """
     study = store.find_study(name)
     objectives = {canonical(goal): way for goal, way in study["objectives"].items() if canonical(goal) in FLAT}
+    counted = store.counted([study["id"]])
+    usual = schedules(counted).get(study["id"], 0)
+    total = sum(count.trials for count in counted)
+    kept: list[int] = []
+    if total > most and objectives:
+        read = partial(store.points, {study["id"]: usual}, objectives)
+        kept = [int(one) for one in skyline(read, total, objectives).ids[: most // 2]]
     with store.gathered() as gathered:
-        counts = gathered.counts(study["id"])
-        total = sum(counts.values())
-        kept = [] if total <= most else _front_ids(store, study["id"], objectives, most)
         every = 1 if total <= most else -(-total // max(most - len(kept), 1))
         rows = gathered.sampled(study["id"], every=every, ids=kept)
-        best = front(rows, objectives) if objectives else []
+        best = front([row for row in rows if row["epochs"] >= usual], objectives) if objectives else []
         told = _by_interest(rows, best)[:_CURVES]
         # A replayed trial was not trained: its curve is that of the trial whose result it has.
         curves, chosen = (
@@ -103,7 +113,8 @@ def collect(store: Store, name: str, *, most: int = DRAWN) -> Collected:
     return Collected(
         study=study,
         store=str(store),
-        counts=counts,
+        counts=_by_state(counted),
+        usual=usual,
         rows=rows,
         front=best,
         objectives=objectives,
@@ -121,11 +132,11 @@ def collect(store: Store, name: str, *, most: int = DRAWN) -> Collected:
     )
 
 
-def _front_ids(store: Store, study_id: int, objectives: Mapping[str, str], most: int) -> list[int]:
-    """The ids of the front, at most half of the page."""
-    columns = dict.fromkeys(("id", "state", "identity", "outside", *objectives))
-    rows = store.trials(study_id, states=FINAL, columns=columns)
-    return [int(row["id"]) for row in front(rows, objectives)[: most // 2]] if objectives else []
+def _by_state(counted: Iterable[Count]) -> dict[str, int]:
+    found: Counter[str] = Counter()
+    for count in counted:
+        found[count.state] += count.trials
+    return dict(sorted(found.items()))
 
 
 def _progress(rows: Sequence[Row], objectives: Mapping[str, str], reference: Mapping[str, float]) -> list[Row]:

@@ -47,6 +47,7 @@ def payload(collected: Collected, *, store: str | None = None) -> Plain:
         "budget": study["budget"],
         "objectives": collected.objectives,
         "counts": collected.counts,
+        "usual": collected.usual,
         "notes": list(collected.notes),
         "labels": {name: label(name) for name in _LISTED},
         "axes": axes_of(collected),

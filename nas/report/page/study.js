@@ -23,7 +23,8 @@ function column(name, table = "columns") {
 
 const state = column("state");
 const outside = column("outside");
-const isFinal = (index) => final.has(state[index]) && !outside[index];
+/** Trained for the full schedule; what was trained for fewer epochs never passes for final. */
+const isFinal = (index) => final.has(state[index]) && !outside[index] && column("epochs")[index] >= study.usual;
 const everyone = Array.from({ length: count }, (_, index) => index);
 const isNumber = (value) => typeof value === "number" && Number.isFinite(value);
 const has = (name) => name in study.columns && column(name).some((value) => value !== null);

@@ -10,7 +10,7 @@ from runners.protocol import Epoch, Failed, Finished, Outcome, Paused, Protocol,
 
 Make = Callable[..., Any]
 
-HOSTILE = "</script><script>planted = 1</script><img src=x onerror=\"planted = 1\">'\"&amp; <b>$x^2$</b>"
+HOSTILE = '</script><script>planted = 1</script><img src=x onerror="planted = 1">\'"&amp; <b>$x^2$</b>'
 """What other people's files may hold."""
 
 
@@ -101,9 +101,8 @@ def many(store: Store, add: Make, trials: int, name: str = "camvid") -> int:
             case 6:
                 store.skip(add(store, study_id, **place, mious=(), outcome=None), "not in the space any more")
             case _:
-                first = add(store, study_id, **place, mious=whole) if not first else first
-                if number:
-                    add(store, study_id, **{**place, "seed": -number}, mious=whole)
+                trained = add(store, study_id, **place, mious=whole)
+                first = first or trained
     return study_id
 
 
@@ -114,7 +113,9 @@ def empty(store: Store, add: Make) -> None:
 def failures(store: Store, add: Make) -> None:
     study_id = study_of(store, "odd")
     for number in range(3):
-        add(store, study_id, seed=number, mious=(), outcome=Failed(f"CUDA out of memory {number // 2}", "Traceback", ""))
+        add(
+            store, study_id, seed=number, mious=(), outcome=Failed(f"CUDA out of memory {number // 2}", "Traceback", "")
+        )
 
 
 def one(store: Store, add: Make) -> None:

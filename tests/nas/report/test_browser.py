@@ -20,7 +20,9 @@ SECTIONS = ("front", "progress", "choices", "effects", "stopping", "failures", "
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    found = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), "")
+    found = next(
+        (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), ""
+    )
     with sync_api.sync_playwright() as playwright:
         path = found or playwright.chromium.executable_path
         if not Path(path).exists():

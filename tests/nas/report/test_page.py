@@ -216,3 +216,14 @@ def test_an_unknown_study_gets_the_nearest_name(filled: Store) -> None:
 def test_a_page_that_cannot_be_written_is_said_so(filled: Store, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"^--output needs a file that can be written"):
         write_page(tmp_path / "absent" / "report.html", content_of(filled, "camvid"))
+
+
+def test_a_shorter_training_does_not_pass_for_final(store: Store, study_id: int, add: Make) -> None:
+    for seed in range(3):
+        add(store, study_id, seed=seed, mious=(0.1, 0.2, 0.3))
+    add(store, study_id, seed=3, mious=(0.1, 0.9))
+
+    content = content_of(store, "camvid")
+
+    assert content["usual"] == 3
+    assert content["front"] == [0, 1, 2]
