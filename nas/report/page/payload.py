@@ -157,6 +157,7 @@ def _run(row: Mapping[str, Any]) -> Plain:
     said |= {"data fingerprint": row["data_fingerprint"], **facts}
     if isinstance(versions, dict):
         said["versions"] = ", ".join(f"{name} {number}" for name, number in versions.items() if number)
+    said = {name: ", ".join(map(str, value)) if isinstance(value, list) else value for name, value in said.items()}
     return {name: human(name, value) for name, value in said.items() if value not in (None, "", [])}
 
 

@@ -3,6 +3,17 @@
 const mostLines = 3000;
 const mostDimensions = 10;
 
+/** Lines of one level, which arrive worst first, side by side: how many they are, and where the best go, stays visible. */
+function spread(codes) {
+  const sizes = new Map(), seen = new Map();
+  for (const code of codes) sizes.set(code, (sizes.get(code) ?? 0) + 1);
+  return codes.map((code) => {
+    const at = seen.get(code) ?? 0, size = sizes.get(code);
+    seen.set(code, at + 1);
+    return size > 1 ? code + 0.44 * (at / (size - 1) - 0.5) : code;
+  });
+}
+
 /** Numbers as they are or by their logarithm; anything else as one tick a level. */
 function dimension(path, table, indices) {
   const values = column(path, table), name = escaped(shortened(table === "columns" ? label(path) : path.split(".").slice(path.startsWith("training.") ? -1 : -2).join(".").replace(/^architecture\./, ""), 20));
@@ -16,10 +27,10 @@ function dimension(path, table, indices) {
   }
   // A question that was not asked is a level of its own, below the others.
   const levels = [...new Set(present)].sort((a, b) => (a === null) - (b === null) || (isNumber(a) && isNumber(b) ? a - b : String(a).localeCompare(String(b)))).reverse();
-  const margin = levels.length === 1 ? 1 : 0.15;
+  const margin = levels.length === 1 ? 1 : 0.3;
   return {
-    label: name, values: present.map((value) => levels.indexOf(value)), tickvals: levels.map((_, at) => at),
-    ticktext: levels.map((value) => escaped(shortened(value === null ? "–" : human("", value), 18))), range: [-margin, levels.length - 1 + margin],
+    label: name, values: spread(present.map((value) => levels.indexOf(value))), tickvals: levels.map((_, at) => at),
+    ticktext: levels.map((value) => escaped(shortened(value === null ? "not asked" : human("", value), 18))), range: [-margin, levels.length - 1 + margin],
   };
 }
 
@@ -58,7 +69,7 @@ function drawChoices(node) {
     dimensions: [...paths.map((path) => dimension(path, "questions", sorted)), dimension(study.x, "columns", sorted), dimension(study.y, "columns", sorted)],
   }], layout({ height: 440, margin: { l: 128, r: 40, t: 60, b: 24 } }));
   const thinned = step > 1 ? ` The front and every ${step}th other of ${known.length} are drawn.` : "";
-  byId("choices-words").textContent = `A line for each finished trial. Drag along an axis to keep only what passes there; drag its name to move it.${thinned}`;
+  byId("choices-words").textContent = `A line for each finished trial; those that chose the same lie side by side, the best on top. Drag along an axis to keep only what passes there; drag its name to move it.${thinned}`;
 }
 
 function drawEffects(node) {
