@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from nas.store.schema import choice, epoch, trial
 
 Row = dict[str, Any]
 
+_SCATTER, _PARTS = 619, 1000  # numbers that follow each other land in parts far from each other, each part once
 _PART = 500  # trials a query names; databases limit how many values a statement may bind
 
 
@@ -26,17 +28,18 @@ class Gathered:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def sampled(self, study_id: int, *, every: int, ids: Sequence[int]) -> list[Row]:
-        """Flat rows with `answers` and `class_iou` of each so many trials and of those named, in order of number.
+    def sampled(self, study_id: int, *, share: float = 1.0, ids: Sequence[int] = ()) -> list[Row]:
+        """Flat rows with `answers` and `class_iou` of a share of the trials and of those named, in order of number.
 
         Args:
             study_id: whose.
-            every: 1 takes all, 10 those whose number is a multiple of 10.
+            share: of the trials, spread evenly over their numbers.
             ids: of trials that must be among them.
         """
         query = select(*(held.label(name) for name, held in FLAT.items()), trial.c.answers, trial.c.class_iou)
         query = query.select_from(JOINED).where(trial.c.study_id == study_id)
-        some = self._connection.execute(query.where(trial.c.number % every == 0)).mappings()
+        spread = trial.c.number * _SCATTER % _PARTS < math.floor(share * _PARTS)
+        some = self._connection.execute(query.where(spread)).mappings()
         found = {row["id"]: dict(row) for row in some}
         for row in self._in_parts(query, [one for one in ids if one not in found]):
             found[row["id"]] = row

@@ -11,13 +11,13 @@ def test_a_sample_holds_each_so_many_and_those_named(filled: Store, filled_id: i
     ids = {row["number"]: row["id"] for row in filled.trials(filled_id)}
 
     with filled.gathered() as many:
-        whole = many.sampled(filled_id, every=1, ids=())
-        some = many.sampled(filled_id, every=4, ids=[ids[3], ids[0]])
+        whole = many.sampled(filled_id)
+        some = many.sampled(filled_id, share=0.4, ids=[ids[3], ids[1]])
 
     assert [row["number"] for row in whole] == [0, 1, 2, 3, 4, 5]
-    assert [row["number"] for row in some] == [0, 3, 4]
+    assert [row["number"] for row in some] == [0, 1, 2, 3, 5]
     assert some[1]["answers"]["context.ppm.bins"] == (1, 2, 3, 6)
-    assert some[1]["class_iou"] == [0.5, None, 0.5]
+    assert some[1]["class_iou"] == [0.4, None, 0.5]
 
 
 def test_curves_options_and_last_words_come_by_trial(store: Store, study_id: int, add: Make, monkeypatch: Any) -> None:

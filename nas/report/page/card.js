@@ -30,7 +30,7 @@ function openCard(index) {
   for (const row of document.querySelectorAll("tr.open")) row.classList.remove("open");
   document.querySelector(`#table tr[data-index="${index}"]`)?.classList.add("open");
   const node = byId("card-plot");
-  if (node) drawCurve(node, index);
+  if (node && "Plotly" in window) drawCurve(node, index);
   byId("card-title").focus({ preventScroll: true });
 }
 

@@ -69,13 +69,16 @@ function picture(id, draw) {
 
 function drawNow(id) {
   const held = pictures.get(id);
-  if (held.drawn) return;
+  if (!held || held.drawn) return;
   held.drawn = true;
   held.draw(byId(id));
   byId(id).dataset.drawn = "yes";
 }
 
-const redraw = (id) => { pictures.get(id).drawn = false; drawNow(id); };
+function redraw(id) {
+  if (pictures.has(id)) pictures.get(id).drawn = false;
+  drawNow(id);
+}
 media.addEventListener("change", () => { for (const [id, held] of pictures) if (held.drawn) redraw(id); });
 addEventListener("beforeprint", () => { for (const id of pictures.keys()) drawNow(id); });
 

@@ -97,8 +97,8 @@ def collect(store: Store, name: str, *, most: int = DRAWN) -> Collected:
         read = partial(store.points, {study["id"]: usual}, objectives)
         kept = [int(one) for one in skyline(read, total, objectives).ids[: most // 2]]
     with store.gathered() as gathered:
-        every = 1 if total <= most else -(-total // max(most - len(kept), 1))
-        rows = gathered.sampled(study["id"], every=every, ids=kept)
+        share = 1.0 if total <= most else (most - len(kept)) / total
+        rows = gathered.sampled(study["id"], share=share, ids=kept)
         best = front([row for row in rows if row["epochs"] >= usual], objectives) if objectives else []
         told = _by_interest(rows, best)[:_CURVES]
         # A replayed trial was not trained: its curve is that of the trial whose result it has.

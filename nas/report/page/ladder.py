@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from blocks.errors import NasError
-from nas.space import Space
 from runners.halving import bracket_of, rungs
 
 
@@ -64,13 +63,18 @@ def _rungs_of(
     study: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]
 ) -> Callable[[Mapping[str, Any]], Sequence[int]]:
     """At which epochs a trial was compared: as its space says, or else wherever some trial was stopped."""
+    # Imported or written by an older version: what happened still shows where the rungs were.
+    observed = sorted({row["rung"] for row in rows if row["rung"] is not None})
+    if "early_stopping" not in study["space"]:
+        return lambda row: observed
+    # It brings torch.
+    from nas.space import Space
+
     try:
         options = Space.loads(study["space"]).search.early_stopping
     except NasError:
-        # Imported or written by an older version: what happened still shows where the rungs were.
-        observed = sorted({row["rung"] for row in rows if row["rung"] is not None})
         return lambda row: observed
     if options is None:
-        return lambda row: ()
+        return lambda row: observed
     seed = int(study["seed"])
     return lambda row: rungs(options, row["epochs_planned"], bracket_of(options, row["number"], seed))

@@ -59,11 +59,12 @@ setFailures();
 setProvenance();
 setTable();
 byId("effects-table").replaceChildren(effectsTable());
-picture("front-plot", drawFront);
-picture("progress-plot", drawProgress);
-picture("choices-plot", drawChoices);
-picture("effects-plot", drawEffects);
-picture("curves-plot", drawCurves);
-picture("rungs-plot", drawRungs);
-drawNow("front-plot");
-document.documentElement.dataset.ready = "yes";
+addEventListener("DOMContentLoaded", setPictures);
+
+/** Plotly stands at the end of the page. */
+function setPictures() {
+  const all = { front: drawFront, progress: drawProgress, choices: drawChoices, effects: drawEffects, curves: drawCurves, rungs: drawRungs };
+  for (const [name, draw] of Object.entries(all)) picture(`${name}-plot`, draw);
+  drawNow("front-plot");
+  document.documentElement.dataset.ready = "yes";
+}

@@ -39,7 +39,8 @@ def page(content: Mapping[str, Any]) -> str:
     from plotly.offline import get_plotlyjs
 
     plotly = get_plotlyjs()
-    script = "\n".join(_part(name) for name in _SCRIPTS)
+    # It stands before Plotly, which takes a browser a while: header and table are there at once.
+    script = '(() => {"use strict";\n' + "\n".join(_part(name) for name in _SCRIPTS) + "})();"
     parts = {
         "title": html.escape(str(content["name"])),
         "policy": html.escape(_policy(plotly, script)),
