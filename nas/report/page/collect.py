@@ -91,22 +91,14 @@ def collect(store: Store, name: str, *, most: int = DRAWN) -> Collected:
     objectives = {canonical(goal): way for goal, way in study["objectives"].items() if canonical(goal) in FLAT}
     counted = store.counted([study["id"]])
     usual = schedules(counted).get(study["id"], 0)
-    total = sum(count.trials for count in counted)
-    kept: list[int] = []
-    if total > most and objectives:
-        read = partial(store.points, {study["id"]: usual}, objectives)
-        kept = [int(one) for one in skyline(read, total, objectives).ids[: most // 2]]
+    rows = _rows(store, counted, objectives, usual, most)
+    best = front([row for row in rows if row["epochs"] >= usual], objectives) if objectives else []
+    told = _by_interest(rows, best)[:_CURVES]
+    failed = [row["id"] for row in rows if row["state"] == "failed"][:_FAILURES]
     with store.gathered() as gathered:
-        share = 1.0 if total <= most else (most - len(kept)) / total
-        rows = gathered.sampled(study["id"], share=share, ids=kept)
-        best = front([row for row in rows if row["epochs"] >= usual], objectives) if objectives else []
-        told = _by_interest(rows, best)[:_CURVES]
         # A replayed trial was not trained: its curve is that of the trial whose result it has.
-        curves, chosen = (
-            gathered.curves([row["replay_of"] or row["id"] for row in told]),
-            gathered.chosen([row["id"] for row in rows]),
-        )
-        failed = [row["id"] for row in rows if row["state"] == "failed"][:_FAILURES]
+        curves = gathered.curves([row["replay_of"] or row["id"] for row in told])
+        chosen = gathered.chosen([row["id"] for row in rows])
         words = gathered.last_words(failed)
     x, y = _axes(objectives)
     reference = default_reference(rows, objectives)
@@ -128,8 +120,23 @@ def collect(store: Store, name: str, *, most: int = DRAWN) -> Collected:
         reference=reference,
         progress=_progress(rows, objectives, reference),
         effects=effects(rows, chosen, objectives=objectives) if objectives else [],
-        notes=_notes(total, len(rows), len(told)),
+        notes=_notes(sum(count.trials for count in counted), len(rows), len(told)),
     )
+
+
+def _rows(
+    store: Store, counted: Sequence[Count], objectives: Mapping[str, str], usual: int, most: int
+) -> Sequence[Row]:
+    """All trials, or the front (at most half of the page) and a sample of the others."""
+    if not counted:
+        return []
+    key, total = counted[0].study_id, sum(count.trials for count in counted)
+    kept: list[int] = []
+    if total > most and objectives:
+        read = partial(store.points, {key: usual}, objectives)
+        kept = [int(one) for one in skyline(read, total, objectives).ids[: most // 2]]
+    with store.gathered() as gathered:
+        return gathered.sampled(key, share=1.0 if total <= most else (most - len(kept)) / total, ids=kept)
 
 
 def _by_state(counted: Iterable[Count]) -> dict[str, int]:

@@ -14,7 +14,7 @@ function setHeader() {
   ].filter(([, value]) => value !== null && value !== undefined);
   byId("figures").replaceChildren(...figures.map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, String(value)))));
   byId("notes").replaceChildren(...study.notes.map((note) => element("li", {}, note)));
-  byId("footer").textContent = `Written ${study.written} by segnas ${study.version} from ${study.store}. MACs count every multiply-accumulate, attention included; miou is that of the last epoch.`;
+  byId("footer").textContent = `Written ${study.written} by segnas ${study.version} from ${study.store}. MACs count every multiply-accumulate, attention included; mIoU is that of the last epoch.`;
   const sections = [...document.querySelectorAll("main section")];
   document.querySelector("nav").replaceChildren(element("ul", {}, ...sections.map((section) => element("li", {}, element("a", { href: `#${section.id}` }, names[section.id])))));
 }

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from nas.report.labels import label
 from nas.report.page.collect import Collected, axes_of
+from nas.report.page.ladder import Step
 from nas.report.tables import human
 from nas.store import as_text
 
@@ -33,9 +34,33 @@ def payload(collected: Collected, *, store: str | None = None) -> Plain:
         collected: what is known.
         store: what `--store` was given, for the commands on the page; None where it need not be given.
     """
-    study, rows = collected.study, collected.rows
+    rows = collected.rows
     place = {row["number"]: index for index, row in enumerate(rows)}
     front = [place[row["number"]] for row in collected.front]
+    return {
+        **_heading(collected),
+        "labels": {name: label(name) for name in _LISTED},
+        "axes": axes_of(collected),
+        "x": collected.x,
+        "y": collected.y,
+        "columns": {name: packed([row.get(name) for row in rows]) for name in _LISTED},
+        "questions": _table([row["answers"] for row in rows]),
+        "choices": _table([collected.chosen.get(row["id"], {}) for row in rows]),
+        "class_iou": {str(index): rows[index]["class_iou"] for index in front if rows[index].get("class_iou")},
+        "front": front,
+        "curves": _curves(collected),
+        "rungs": [_rung(step, place) for step in collected.rungs],
+        "reference": collected.reference,
+        "progress": _records(collected.progress),
+        "effects": _records(collected.effects),
+        "failures": _failures(collected, place),
+        "provenance": [_run(row) for row in collected.provenance],
+        "commands": _commands(collected.study["name"], store),
+    }
+
+
+def _heading(collected: Collected) -> Plain:
+    study = collected.study
     return {
         "name": study["name"],
         "seed": study["seed"],
@@ -49,31 +74,15 @@ def payload(collected: Collected, *, store: str | None = None) -> Plain:
         "counts": collected.counts,
         "usual": collected.usual,
         "notes": list(collected.notes),
-        "labels": {name: label(name) for name in _LISTED},
-        "axes": axes_of(collected),
-        "x": collected.x,
-        "y": collected.y,
-        "columns": {name: packed([row.get(name) for row in rows]) for name in _LISTED},
-        "questions": _table([row["answers"] for row in rows]),
-        "choices": _table([collected.chosen.get(row["id"], {}) for row in rows]),
-        "class_iou": {str(index): rows[index]["class_iou"] for index in front if rows[index].get("class_iou")},
-        "front": front,
-        "curves": _curves(collected),
-        "rungs": [
-            {
-                "epochs": step.epochs,
-                "trials": [place[one.number] for one in step.trials],
-                "miou": [_plain(one.miou) for one in step.trials],
-                "went_on": [one.went_on for one in step.trials],
-            }
-            for step in collected.rungs
-        ],
-        "reference": collected.reference,
-        "progress": _records(collected.progress),
-        "effects": _records(collected.effects),
-        "failures": _failures(collected, place),
-        "provenance": [_run(row) for row in collected.provenance],
-        "commands": _commands(study["name"], store),
+    }
+
+
+def _rung(step: Step, place: Mapping[int, int]) -> Plain:
+    return {
+        "epochs": step.epochs,
+        "trials": [place[one.number] for one in step.trials],
+        "miou": [_plain(one.miou) for one in step.trials],
+        "went_on": [one.went_on for one in step.trials],
     }
 
 
