@@ -11,6 +11,7 @@ from nas.cli import ablate, blocks, cost, curves, data, fronts, listings, progre
 from nas.cli.effects import effects
 from nas.cli.evaluate import evaluate
 from nas.cli.export import export
+from nas.cli.report import report
 from nas.cli.show import show
 from nas.cli.simulate import simulate
 from nas.cli.sweep import sweep
@@ -44,6 +45,7 @@ for command in (
     ablate.ablate,
     train,
     table,
+    report,
 ):
     app.command()(command)
 app.command("import")(curves.import_)

@@ -14,6 +14,7 @@ LABELS: Final = {
     "activation_bytes": "activations [B]",
     "peak_memory_bytes": "peak memory [B]",
     "latency_ms": "latency [ms]",
+    "train_memory_bytes": "training memory [B]",
     "train_seconds": "training [s]",
 }
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Self
 
@@ -17,6 +18,7 @@ from blocks.options import Value
 from nas.store import database, evaluations, exports, fronts, lookup, queries, schema, writes
 from nas.store.choices import choice_rows
 from nas.store.chosen import Choices, chosen
+from nas.store.gathered import Gathered
 from nas.store.imports import ImportedTrial, import_trials
 from nas.store.queries import Row
 from runners.protocol import Epoch, Outcome, Protocol
@@ -444,3 +446,9 @@ class Store:
         """The options of every trial of a study in these states: its id -> path -> value as text."""
         with database.reading(self._engine) as connection:
             return chosen(connection, study_id, states)
+
+    @contextmanager
+    def gathered(self) -> Iterator[Gathered]:
+        """Ask about many trials at once."""
+        with database.reading(self._engine) as connection:
+            yield Gathered(connection)
