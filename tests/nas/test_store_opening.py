@@ -46,7 +46,7 @@ def test_another_schema_version_is_refused(store: Store, study_id: int, found: i
         connection.execute(text("UPDATE schema SET version = :v"), {"v": found})
 
     for create in (True, False):
-        with pytest.raises(StoreError, match=rf"schema version 2: got version={found}.*{remedy}"):
+        with pytest.raises(StoreError, match=rf"schema version 3: got version={found}.*{remedy}"):
             Store.open(store.url, create=create)
 
 
