@@ -5,7 +5,7 @@ landscapes with crossing learning curves (`benchmarks/landscapes.py`), and recor
 given. What is measured is the hypervolume of the networks that were trained to their end, as a share of that of all
 networks of the landscape (mIoU from 0, logarithm of the MACs), against the epochs that all trials together took.
 
-    python -m benchmarks.search [--seeds 5] [--landscapes crossing late] [--curves camvid_curves.jsonl]
+    python -m benchmarks.search [--seeds 30] [--landscapes crossing late] [--curves camvid_curves.jsonl]
 
 Syne Tune is optional: `pip install 'segnas[bench]'`.
 """
@@ -95,13 +95,13 @@ def compared(runs: dict[str, list[dict[str, float]]]) -> list[dict[str, object]]
 def main() -> None:
     """Run every strategy on every landscape and print a table for each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=30)
     parser.add_argument("--trainings", type=int, default=60, help="epochs of a search, in full schedules")
     parser.add_argument("--landscapes", nargs="*", default=list(RULES), choices=list(RULES))
     parser.add_argument("--curves", type=Path, help="a table like camvid_curves.jsonl, to search on it too")
-    parser.add_argument("--samplers", nargs="*", default=["random", "nsga2", "tpe"])
+    parser.add_argument("--samplers", nargs="*", default=["random", "nsga2", "tpe", "surrogate"])
     parser.add_argument("--only", nargs="*", default=[], help="strategies whose name holds one of these, and the first")
-    parser.add_argument("--grace", type=int, default=1)
+    parser.add_argument("--grace", type=int, default=2)
     parser.add_argument("--eta", type=int, default=2)
     parser.add_argument("--format", default="table")
     parser.add_argument("--output", type=Path, help="write each run as a line of JSON, too")

@@ -43,6 +43,7 @@ class Task:
 Strategy = Callable[[Task], Simulation]
 
 WORKERS = 4
+TRUST = 0.5
 MANY = 100_000  # trials: the epochs end a search, not these
 
 
@@ -154,8 +155,8 @@ def strategies(samplers: list[str], grace: int, eta: int) -> dict[str, Strategy]
         found["random, Syne Tune MOASHA"] = partial(_moasha, grace, eta)
     stopping = Halving(grace=grace, eta=eta)
     found |= {f"{name}, pareto_asha": partial(_ours, name, stopping) for name in samplers}
-    longer = Halving(grace=2 * grace, eta=eta)
-    found |= {f"{name}, pareto_asha, grace x 2": partial(_ours, name, longer) for name in samplers}
+    trusting = Halving(grace=grace, eta=eta, trust=TRUST)
+    found |= {f"{name}, pareto_asha, trust {TRUST}": partial(_ours, name, trusting) for name in samplers}
     return found
 
 

@@ -14,9 +14,9 @@ from nas.propose.surrogate import Array, Encoder
 from nas.space import Candidate, Forbidden, Question, Space
 from nas.space.questions import drawn, same
 
-_LISTED = 2000  # candidates of a space that is looked at whole
-_DRAWN = 400  # candidates by chance, of a larger one
-_AROUND = 400  # neighbours of the best, of a larger one
+_LISTED = 500  # candidates of a space that is looked at whole
+_DRAWN = 150  # candidates by chance, of a larger one
+_AROUND = 150  # neighbours of the best, of a larger one
 _OTHERS = 16  # other answers to one question that are looked at
 
 

@@ -24,7 +24,7 @@ from nas.space.questions import key
 
 Array = NDArray[np.float64]
 _JITTER = 1e-6
-_STEPS = 40  # of the fit
+_STEPS = 25  # of the fit
 _MEAN_REACH = 1.5  # halvings of the schedule over which the mean curve changes
 
 
@@ -82,7 +82,7 @@ class Surrogate:
 
     def fit(self, seen: Seen) -> None:
         """Fit the strengths of all effects (maximum a posteriori) anew when there is much more to see."""
-        if self._settings is not None and len(seen.values) < 1.15 * self._fitted + 2:
+        if self._settings is not None and len(seen.values) < 1.25 * self._fitted + 2:
             return
         apart, values = self._pairs(seen, seen), torch.from_numpy(_standard(seen.values)[0])
         questions = seen.places.shape[1]
