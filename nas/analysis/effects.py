@@ -19,7 +19,8 @@ import numpy as np
 
 from nas.analysis.design import Array, Choices, Network, Question, Row, networks, questions
 from nas.analysis.fronts import front
-from nas.analysis.regression import FREEDOM, Estimate, Fit, Mask, fit, holm
+from nas.analysis.regression import FREEDOM, Estimate, Fit, Mask, fit
+from nas.analysis.statistics import holm
 
 FEWEST: Final = 3
 """Networks that an option needs for an interval."""
@@ -233,7 +234,8 @@ def _judged(estimate: Estimate, count: int) -> Estimate:
 
 
 def _corrected(listed: list[dict[str, Any]], tests: Mapping[int, tuple[object, float]]) -> list[dict[str, Any]]:
-    adjusted = holm(dict(tests.values()))
+    named = dict(tests.values())
+    adjusted = dict(zip(named, holm(list(named.values())), strict=True))
     for place, (key, _) in tests.items():
         listed[place]["p"] = adjusted[key]
     return listed

@@ -6,9 +6,8 @@ contrast has to be checked for being estimable, which statsmodels' OLS leaves to
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +15,6 @@ from scipy import special
 
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
-Key = TypeVar("Key")
 
 FREEDOM: Final = 5
 """Fewest residual degrees of freedom with which an interval is given."""
@@ -106,13 +104,3 @@ def fit(design: Array, response: Array) -> Fit:
     noise = 1e-20 * float(response @ response)
     variance = square / freedom if freedom > 0 and square > noise else 0.0
     return Fit(coefficients, inverse, vectors[:, ~spanned], freedom, variance, shrunk)
-
-
-def holm(p: Mapping[Key, float]) -> dict[Key, float]:
-    """Correct p-values for their number (Holm, 1979): the chance of any false one stays below the level."""
-    adjusted: dict[Key, float] = {}
-    largest = 0.0
-    for rank, key in enumerate(sorted(p, key=lambda k: p[k])):
-        largest = max(largest, min(1.0, p[key] * (len(p) - rank)))
-        adjusted[key] = largest
-    return adjusted

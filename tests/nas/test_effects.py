@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from nas.analysis.effects import effects, interactions
-from nas.analysis.regression import holm
 
 Table = list[dict[str, Any]]
 Data = tuple[Table, dict[int, dict[str, str | None]]]
@@ -302,11 +301,3 @@ def test_unknown_costs_leave_the_scores() -> None:
 
     assert all(row["gflops"] is None and row["miou_per_gflop"] is None for row in table)
     assert by_option(table)["context", "psa"]["p"] < 0.001
-
-
-def test_holm_is_holm() -> None:
-    # The worked example of Holm (1979) as R's p.adjust gives it.
-    assert holm({"a": 0.01, "b": 0.04, "c": 0.03, "d": 0.005}) == pytest.approx(
-        {"a": 0.03, "b": 0.06, "c": 0.06, "d": 0.02}
-    )
-    assert holm({}) == {}
