@@ -25,7 +25,7 @@ Costs = Callable[[Candidate], Mapping[str, float] | None]
 
 _SURVEY = 48  # candidates that are costed before anything is proposed
 _POINTS = 128  # at which the cost axes are looked at
-_MOST = 400  # scores that the model takes in, and costs
+_MOST = 250  # scores that the model takes in, and costs
 _GAIN = 1e-9
 
 
