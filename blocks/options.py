@@ -115,8 +115,14 @@ class Option:
         return _normal(value, self.hint)
 
 
+@functools.cache
+def _anatomy(hint: Any) -> tuple[Any, tuple[Any, ...]]:
+    """What a type is made of: `typing` takes its time to say it, and samplers ask very often."""
+    return get_origin(hint), get_args(hint)
+
+
 def _wording(hint: Any) -> str:
-    origin, args = get_origin(hint), get_args(hint)
+    origin, args = _anatomy(hint)
     if origin is Literal:
         return "one of " + ", ".join(str(a) for a in args)
     if origin is tuple:
@@ -127,7 +133,7 @@ def _wording(hint: Any) -> str:
 
 
 def _fits(value: object, hint: Any) -> bool:  # noqa: PLR0911 - one return a kind of hint
-    origin, args = get_origin(hint), get_args(hint)
+    origin, args = _anatomy(hint)
     if origin is Literal:
         return any(value == a and type(value) is type(a) for a in args)
     if origin in (Union, types.UnionType):
@@ -146,7 +152,7 @@ def _fits(value: object, hint: Any) -> bool:  # noqa: PLR0911 - one return a kin
 
 
 def _normal(value: Any, hint: Any) -> Value:
-    origin, args = get_origin(hint), get_args(hint)
+    origin, args = _anatomy(hint)
     if origin in (Union, types.UnionType):
         return _normal(value, next(a for a in args if _fits(value, a)))
     if origin is tuple:

@@ -15,8 +15,8 @@ from nas.space import Candidate, Forbidden, Question, Space
 from nas.space.questions import drawn, same
 
 _LISTED = 500  # candidates of a space that is looked at whole
-_DRAWN = 150  # candidates by chance, of a larger one
-_AROUND = 150  # neighbours of the best, of a larger one
+_DRAWN = 100  # candidates by chance, of a larger one
+_AROUND = 100  # neighbours of the best, of a larger one
 _OTHERS = 16  # other answers to one question that are looked at
 
 
