@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -13,7 +14,7 @@ import optuna
 from blocks.architecture import Component
 from blocks.options import complete
 from nas.propose.candidates import protocol_of
-from nas.propose.samplers import ask
+from nas.propose.samplers import ask, parameters
 from nas.space import SAMPLERS, Forbidden, Space
 from nas.study.simulation import Landscape, Simulation, replayed, simulate
 from nas.study.work import info_of
@@ -61,6 +62,7 @@ class PlainOptuna:
         directions = ["maximize" if goal == "max" else "minimize" for goal in space.objectives.values()]
         self._study = optuna.create_study(directions=directions, sampler=sampler)
         self._info = info_of(space)
+        self._chance = random.Random(0)
         self._open: dict[int, tuple[optuna.Trial, Mapping[str, Any]]] = {}
         self._values: dict[int, Epoch] = {}
 
@@ -80,7 +82,12 @@ class PlainOptuna:
             self._study.tell(trial, state=optuna.trial.TrialState.FAIL)
             return self.propose()
         protocol = protocol_of(self._space, candidate, self._info, "simulated")
-        known = self._landscape.cost(candidate.architecture, protocol) or {}
+        known = self._landscape.cost(candidate.architecture, protocol)
+        if known is None:
+            # Nothing is recorded of it. A failure teaches these samplers nothing, so that some would insist for ever.
+            self._study.tell(trial, state=optuna.trial.TrialState.FAIL)
+            self._study.enqueue_trial(parameters(self._space.sample(self._chance).answers))
+            return self.propose()
         self._open[trial.number] = trial, known
         return Proposal(
             trial=trial.number, architecture=candidate.architecture, protocol=protocol, seed=0, known=dict(known)
