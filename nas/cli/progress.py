@@ -9,7 +9,7 @@ import typer
 
 from nas.cli.fronts import ObjectiveOption, StudiesArgument, read_studies
 from nas.cli.listings import FormatOption, StoreOption
-from nas.report.tables import check_format, render
+from nas.report.tables import check_format, render, telling
 
 _SLOTS = ("backbone", "model", "context", "align", "refine", "head", "seed")
 
@@ -105,6 +105,6 @@ def compare(
 
 
 def _show(title: str, rows: Sequence[dict[str, Any]], columns: Sequence[str], format: str) -> None:
-    said = [name for name in columns if any(row.get(name) not in (None, "") for row in rows)]
+    said = telling(rows, columns)
     heading = f"**{title}**\n\n" if format == "md" else ""
     typer.echo("\n" + (heading + render(rows, format, columns=said, title=title) if rows else f"{title} (none)"))

@@ -21,7 +21,7 @@ Rows = Sequence[Mapping[str, object]]
 _COUNTS = {"params", "macs", "macs_conv", "flops"}
 _SCORES = {"miou", "miou_best", "pixel_accuracy", "iou", "hypervolume", "missing"}
 _SPECS = {
-    **dict.fromkeys(("difference", "departure"), "+.2%"),
+    "difference": "+.2%",
     **dict.fromkeys(("front_share", "front_importance", "miou_importance"), ".0%"),
     **{"p": ".2g", "gflops": "+.3g", "miou_per_gflop": "+.3g"},
 }
@@ -51,6 +51,33 @@ def render(rows: Rows, format: str, *, columns: Sequence[str] | None = None, tit
     if format in ("latex", "html"):
         return _typeset(rows, names, title, format)
     return _markdown(rows, names) if format == "md" else _table(rows, names, title)
+
+
+def telling(rows: Rows, columns: Iterable[str]) -> list[str]:
+    """The columns that tell people something: not those without a word, nor components and seeds that go without saying.
+
+    Args:
+        rows: flat dicts.
+        columns: in the order in which they are wanted.
+
+    Returns:
+        Of `columns` those to show; all of them when there are no rows.
+    """
+    wanted = list(columns)
+    return [name for name in wanted if not rows or _tells(rows, name, wanted)]
+
+
+def _tells(rows: Rows, name: str, columns: Sequence[str]) -> bool:
+    said = {str(row.get(name)) for row in rows if row.get(name) not in (None, "")}
+    match name:
+        case "backbone":
+            # Whoever reads a model's name knows that timm made it.
+            return bool(said) and not (said == {"timm"} and "model" in columns)
+        case "refine":
+            return bool(said - {"none"})
+        case "seed":
+            return len(said) > 1
+    return bool(said)
 
 
 def check_format(format: str, formats: Sequence[str] = get_args(Format)) -> None:
