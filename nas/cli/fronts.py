@@ -83,6 +83,8 @@ def front(
             shown = ["under", *dict.fromkeys((*shown, *limited))]
             title = f"Best {axes.drawn[1]} under each limit"
             typer.echo(render(rows, format, columns=_occurring(rows, shown, format), title=title))
+            if format == "table" and any(len(row) == 1 for row in rows):
+                typer.echo("\nWhere no network is named, no trial that counts here is under the limit.")
             return
         answer = ask(opened, question, columns)
         best = axes.called(answer.front)

@@ -96,10 +96,15 @@ def compare(
     ratio = "no ratio, as that of the first is 0" if found.ratio is None else f"{found.ratio:.4f} times that of {first}"
     typer.echo(f"Hypervolume of {second}: {ratio} (from {stated(found.reference, axes)})")
     shared = axes.called(found.shared[: limit or None])
+    plural = "" if len(found.shared) == 1 else "s"
     for title, of, said in (
         (f"Gained: on the front of {second}, and not reached by {first}", axes.called(found.gained), own),
         (f"Lost: on the front of {first}, and not reached by {second}", axes.called(found.lost), own),
-        (f"Trained in both: {len(found.shared)} networks", shared, list(shared[0] if shared else ())),
+        (
+            f"Trained in both: {len(found.shared)} network{plural}",
+            shared,
+            list(shared[0] if shared else ()),
+        ),
     ):
         _show(title, of, said, format)
 

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final, Literal, get_args
@@ -25,6 +26,7 @@ _SPECS = {
     **dict.fromkeys(("front_share", "front_importance", "miou_importance"), ".0%"),
     **{"p": ".2g", "gflops": "+.3g", "miou_per_gflop": "+.3g"},
 }
+_SAID_OF = re.compile("_(published|first|second|change|sd)$")
 _PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
@@ -54,7 +56,7 @@ def render(rows: Rows, format: str, *, columns: Sequence[str] | None = None, tit
 
 
 def telling(rows: Rows, columns: Iterable[str]) -> list[str]:
-    """The columns that tell people something: not those without a word, nor components and seeds that go without saying.
+    """The columns that tell people something: none without a word, no component or seed that goes without saying.
 
     Args:
         rows: flat dicts.
@@ -121,9 +123,10 @@ def _number(name: str, value: float) -> str:
         return ""
     if spec := "+.2%" if name.endswith("_difference") else _SPECS.get(name):
         return format(value, spec)
-    if name.removesuffix("_published") in _COUNTS or name.endswith("_bytes"):
+    figure = _SAID_OF.sub("", name)
+    if figure in _COUNTS or name.endswith("_bytes"):
         return engineering(value, "B" if name.endswith("_bytes") else "")
-    if name in _SCORES or name.endswith(("_iou", "_miou")):
+    if figure in _SCORES or name.endswith(("_iou", "_miou")):
         return f"{value:.4f}"
     if name.endswith(("_ms", "seconds")):
         return f"{value:.1f}"
