@@ -88,11 +88,11 @@ lists. `training.OPTION`, `training.losses.main` and `shared.NAME` are places, t
 
 
 _ABLATION: Final = """\
-Places are those of questions, as under `forbid`. `baseline: {context: ppm, head: ssa}` holds the answers of the baseline;
-a question that is not named takes its first one. `over: [context, head]` names the questions that vary, by default all.
-`without: {head: linear}` says what stands in for a thing that `leave_one_out` leaves out. `arms: {wide:
-{context.ppm.channels: 512}}` lists arms by name, each with the answers in which it differs from the baseline;
-`baseline: wide` may name one of them."""
+Places are those of questions, as under `forbid`. `baseline: {context: ppm, head: ssa}` holds the answers of the
+baseline; a question that is not named takes its first one. `over: [context, head]` names the questions that vary, by
+default all. `without: {head: linear}` says what stands in for a thing that `leave_one_out` leaves out.
+`arms: {wide: {context.ppm.channels: 512}}` lists arms by name, each with the answers in which it differs from the
+baseline; `baseline: wide` may name one of them."""
 
 
 def reference() -> str:

@@ -54,6 +54,7 @@ def payload(collected: Collected, *, store: str | None = None) -> Plain:
         "reference": collected.reference,
         "progress": _records(collected.progress),
         "effects": _records(collected.effects),
+        "importances": _records(collected.importances),
         "failures": _failures(collected, place),
         "provenance": [_run(row) for row in collected.provenance],
         "commands": _commands(collected.study["name"], store),
