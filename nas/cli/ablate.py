@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from nas.cli.listings import StoreOption
+from nas.cli.listings import StoreOption, TypesetOption
 from nas.cli.table import table
 
 if TYPE_CHECKING:
@@ -54,8 +54,12 @@ def ablate(
         bool, typer.Option("--dry-run", help="Print the arms, in what they differ and what they cost; record nothing.")
     ] = False,
     plain: PlainOption = False,
+    format: TypesetOption = "table",
 ) -> None:
     """Train the arms of an ablation, each with several seeds; then show their table."""
+    from nas.report.tables import TYPESET, check_format
+
+    check_format(format, TYPESET)
     from nas.propose import Progress
     from nas.report.live import shown
     from nas.space import Space
@@ -65,7 +69,7 @@ def ablate(
     own = [f"{path}={value}" for path, value in given.items() if value is not None]
     read = Space.load(space, [*(sets or []), *own])
     if dry_run:
-        _rehearse(read)
+        _rehearse(read, format)
         return
     progress = Progress(0)
     with shown(progress, read.objectives, plain=plain or None):
@@ -81,21 +85,21 @@ def ablate(
             folder=folder,
             progress=progress,
         )
-    conclude(done, again=f"nas table {done.name}", tabled=True)
+    conclude(done, again=f"nas table {done.name}", tabled=True, format=format)
 
 
-def conclude(done: Study, *, again: str, tabled: bool) -> None:
+def conclude(done: Study, *, again: str, tabled: bool, format: str = "table") -> None:
     """Show the table, where there is one, and say how the run ended, by the exit code too."""
     with done:
         counts = done.counts()
     finished = counts.get("finished", 0) + counts.get("replayed", 0)
     if finished and tabled and not done.preempted:
-        table(done.name, store=done.url)
-        typer.echo()
+        table(done.name, store=done.url, format=format)
+        typer.echo(err=format != "table")
     states = ", ".join(f"{count} {state}" for state, count in counts.items())
-    typer.echo(f"{states or 'no trials'}. Results: {done} ({again}, nas trials {done.name})")
+    typer.echo(f"{states or 'no trials'}. Results: {done} ({again}, nas trials {done.name})", err=format != "table")
     if done.ending:
-        typer.echo(f"Ended early: {done.ending}.")
+        typer.echo(f"Ended early: {done.ending}.", err=format != "table")
     if done.interrupted:
         typer.echo(f"Interrupted. Go on with the same command and --resume (study {done.name}).", err=True)
         raise typer.Exit(130)
@@ -103,10 +107,10 @@ def conclude(done: Study, *, again: str, tabled: bool) -> None:
         raise typer.Exit(1)
 
 
-def _rehearse(space: Space) -> None:
+def _rehearse(space: Space, format: str) -> None:
     from nas.report.plans import rows_of, sentences
     from nas.report.tables import render
 
     rows = rows_of(space)
-    typer.echo(render(rows, "table", title=f"{space.name}: what an ablation would train"))
-    typer.echo("\n" + "\n".join(sentences(space)))
+    typer.echo(render(rows, format, title=f"{space.name}: what an ablation would train"))
+    typer.echo("\n" + "\n".join(sentences(space)), err=format != "table")

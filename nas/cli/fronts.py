@@ -11,7 +11,7 @@ import typer
 
 from blocks.errors import QueryError, law
 from nas.cli.listings import StoreOption, TypesetOption, WhereOption
-from nas.report.tables import TYPESET, check_format, render
+from nas.report.tables import TYPESET, check_format, render, telling
 
 if TYPE_CHECKING:
     from nas.analysis.compared import Question
@@ -83,6 +83,8 @@ def front(
             shown = ["under", *dict.fromkeys((*shown, *limited))]
             title = f"Best {axes.drawn[1]} under each limit"
             typer.echo(render(rows, format, columns=_occurring(rows, shown, format), title=title))
+            if format == "table" and any(len(row) == 1 for row in rows):
+                typer.echo("\nWhere no network is named, no trial that counts here is under the limit.")
             return
         answer = ask(opened, question, columns)
         best = axes.called(answer.front)
@@ -90,14 +92,17 @@ def front(
         known = _literature(published, wanted, answer.front, axes) if published else []
         drawn = fronts.cloud(opened, answer, axes, described=html is not None and not mean)
         ours = opened.input_of(tuple(names))
+        data = fronts.trained_on(opened, names) if several else {}
     title = fronts.title(list(names.values()), answer, axes.shown, early=early, mean=mean)
     if early:
         usual = {names[key]: epochs for key, epochs in answer.schedules.items()}
         best, far = fronts.marked(best, usual), fronts.marked(far, usual)
         shown.insert(1, "final")
-    _show(best, axes.called(far), known, shown, format, title=title, notes=fronts.notes(answer, names))
+    _show(
+        best, axes.called(far), known, shown, format, title=title, notes=fronts.notes(answer, names, axes.shown, data)
+    )
     if known and format == "table":
-        typer.echo(fronts.counting(known, ours))
+        typer.echo("\n" + fronts.counting(known, ours))
     if format == "table" and picture and (best or known):
         typer.echo("\n" + _drawn(drawn, best, known, axes))
     if html is not None:
@@ -171,8 +176,7 @@ def _show(
 
 def _occurring(rows: Sequence[dict[str, Any]], columns: Sequence[str], format: str) -> list[str]:
     """For people the columns in which some row says something, for machines all."""
-    said = [name for name in columns if any(row.get(name) not in (None, "") for row in rows)]
-    return said if rows and format in ("table", "md") else list(columns)
+    return list(columns) if format in ("json", "csv") else telling(rows, columns)
 
 
 def _drawn(rows: Sequence[dict[str, Any]], best: Sequence[dict[str, Any]], known: Any, axes: Axes) -> str:

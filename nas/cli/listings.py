@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from nas.report.tables import TYPESET, Rows, check_format, render
+from nas.report.tables import TYPESET, Rows, check_format, render, telling
 
 if TYPE_CHECKING:
     from nas.store import Store
@@ -60,7 +60,7 @@ def trials(
     check_format(format, TYPESET)
     with _opened(store) as opened:
         rows = opened.trials(opened.find_study(study)["id"], where, states=state or None)
-    _print(rows, format, columns=_occurring(rows, _TRIALS) if _for_people(format) else None)
+    _print(rows, format, columns=telling(rows, _TRIALS) if _for_people(format) else None)
 
 
 def _opened(url: str | None) -> Store:

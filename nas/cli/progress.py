@@ -9,7 +9,7 @@ import typer
 
 from nas.cli.fronts import ObjectiveOption, StudiesArgument, read_studies
 from nas.cli.listings import FormatOption, StoreOption
-from nas.report.tables import check_format, render
+from nas.report.tables import check_format, render, telling
 
 _SLOTS = ("backbone", "model", "context", "align", "refine", "head", "seed")
 
@@ -96,15 +96,20 @@ def compare(
     ratio = "no ratio, as that of the first is 0" if found.ratio is None else f"{found.ratio:.4f} times that of {first}"
     typer.echo(f"Hypervolume of {second}: {ratio} (from {stated(found.reference, axes)})")
     shared = axes.called(found.shared[: limit or None])
+    plural = "" if len(found.shared) == 1 else "s"
     for title, of, said in (
         (f"Gained: on the front of {second}, and not reached by {first}", axes.called(found.gained), own),
         (f"Lost: on the front of {first}, and not reached by {second}", axes.called(found.lost), own),
-        (f"Trained in both: {len(found.shared)} networks", shared, list(shared[0] if shared else ())),
+        (
+            f"Trained in both: {len(found.shared)} network{plural}",
+            shared,
+            list(shared[0] if shared else ()),
+        ),
     ):
         _show(title, of, said, format)
 
 
 def _show(title: str, rows: Sequence[dict[str, Any]], columns: Sequence[str], format: str) -> None:
-    said = [name for name in columns if any(row.get(name) not in (None, "") for row in rows)]
+    said = telling(rows, columns)
     heading = f"**{title}**\n\n" if format == "md" else ""
     typer.echo("\n" + (heading + render(rows, format, columns=said, title=title) if rows else f"{title} (none)"))

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from nas.report.tables import human, render
+from nas.report.tables import render
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -101,11 +101,17 @@ def _section(section: Section, format: str) -> str:
 
 def _with_interval(row: Mapping[str, Any]) -> dict[str, Any]:
     """Write `low` and `high` as one column, in the unit of the difference between them."""
+    # Fractions, as mIoU is everywhere: a percentage would leave open whether of mIoU or of what it is compared with.
+    told = {name: _signed(row[name]) for name in ("difference", "departure") if name in row}
     if "low" not in row:
-        return dict(row)
-    ends = None if row["low"] is None else " to ".join(human("difference", row[end]) for end in ("low", "high"))
+        return dict(row) | told
+    ends = None if row["low"] is None else " to ".join(str(_signed(row[end])) for end in ("low", "high"))
     shown = {"interval" if name == "low" else name: value for name, value in row.items() if name != "high"}
-    return shown | {"interval": ends}
+    return shown | told | {"interval": ends}
+
+
+def _signed(value: float | None) -> str | None:
+    return None if value is None else f"{value:+.4f}"
 
 
 def _shared(rows: Rows) -> tuple[list[str], list[dict[str, Any]]]:

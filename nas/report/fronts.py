@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from blocks.architecture import canonical_json, fingerprint
 from blocks.errors import QueryError, law
 from nas.analysis.compared import Answer
 from nas.analysis.fronts import FINAL
@@ -31,6 +34,8 @@ WHY: Final = {
 COUNTED: Final = ("miou", "macs", "macs_conv", "params", "activation_bytes")
 """What is known of a published network."""
 
+_WIDTH: Final = 100  # of prose below a table [characters]
+
 Row = dict[str, Any]
 
 
@@ -53,9 +58,18 @@ def title(studies: Sequence[str], answer: Answer, objectives: Mapping[str, str],
     return f"{' + '.join(studies)}: {len(answer.front)} of {about}{count} {kind} are on the front of {goals}"
 
 
-def notes(answer: Answer, names: Mapping[int, str]) -> list[str]:
-    """What the reader of the table must know."""
-    found = []
+def notes(answer: Answer, names: Mapping[int, str], objectives: Iterable[str], data: Mapping[str, str]) -> list[str]:
+    """What the reader of the table must know.
+
+    Args:
+        answer: that the table shows.
+        names: study -> what it is called.
+        objectives: by the names that people use.
+        data: what the studies were trained on, of `trained_on`.
+    """
+    found = [*differing(data)]
+    if not answer.front:
+        found.append(f"No trial that counts here has all of {', '.join(objectives)}.")
     if answer.left_out:
         parts = [f"{count} {WHY[why]}" for why, count in answer.left_out.items()]
         usual = ", ".join(f"{names[key]} {epochs}" for key, epochs in answer.schedules.items())
@@ -67,6 +81,25 @@ def notes(answer: Answer, names: Mapping[int, str]) -> list[str]:
     if not answer.whole:
         found.append(f"The picture shows a sample of {len(answer.cloud):,} beside the front.")
     return found
+
+
+def trained_on(store: Store, names: Mapping[int, str]) -> dict[str, str]:
+    """Study -> what its first trial was trained on, as a word and a fingerprint; without those that have no trials."""
+    found = {}
+    for key, name in names.items():
+        if row := store.trial(key, 0):
+            protocol = json.loads(row["protocol"])
+            told = canonical_json([protocol["data"], protocol["data_fingerprint"]])
+            found[name] = f"{next(iter(protocol['data']))} {fingerprint(told)[:6]}"
+    return found
+
+
+def differing(data: Mapping[str, str]) -> list[str]:
+    """Say so where studies were trained on different data."""
+    if len(set(data.values())) < 2:
+        return []
+    told = ", ".join(f"{study}: {words}" for study, words in data.items())
+    return [f"The studies differ in their data or its size ({told}): their mIoU is not comparable."]
 
 
 def marked(rows: Iterable[Row], schedules: Mapping[str, int]) -> list[Row]:
@@ -120,4 +153,4 @@ def counting(published: Sequence[Row], ours: tuple[int, int, int] | None) -> str
     sizes = sorted({str(row["size"]) for row in published})
     if ours is not None and sizes != [own := f"{ours[0]}x{ours[1]}"]:
         said += f" The costs of the trials are for {own} and {ours[2]} classes: --size {own} states all for that."
-    return said
+    return textwrap.fill(said, _WIDTH)

@@ -15,6 +15,8 @@ from nas.report.tables import engineering, human
 _MANY = 2_000
 _WIDE = 20.0  # ranges beyond this factor get a logarithmic axis
 HOVER = ("number", "miou", "macs", "params", "backbone", "model", "context", "align", "refine", "head", "seed")
+# Plotly's toolbar offers to upload a picture to its makers: what is measured here is nobody else's.
+_OFFLINE = {"showSendToCloud": False, "displaylogo": False}
 _SAID = ("network", "data", "size", "classes", "source")  # of a published network
 
 Rows = Sequence[Mapping[str, Any]]
@@ -159,7 +161,8 @@ def write_html(path: Path, rows: Rows, front: Rows, *, x: str, y: str, title: st
         yaxis={"title": label(y)},
     )
     try:
-        path.write_text(figure.to_html(include_plotlyjs=True, full_html=True), encoding="utf-8")
+        page = figure.to_html(include_plotlyjs=True, full_html=True, config=_OFFLINE)
+        path.write_text(page, encoding="utf-8")
     except OSError as error:
         got = {"path": str(path), "error": error.strerror}
         raise StoreError(law("--html", "a file that can be written", got, "Give another path")) from error

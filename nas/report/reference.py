@@ -12,6 +12,7 @@ from blocks.options import Option, options_of, supplied
 from nas.report.components import Row, arguments, written
 from nas.report.tables import render
 from nas.space import SAMPLERS
+from nas.space.ablation import Settings
 from nas.space.files import MAX_EXTENDS, MERGED
 from nas.space.published import Measured, Published, Reported
 from nas.space.root import REST, SECTIONS
@@ -35,6 +36,7 @@ _ABOUT: Final[Mapping[str, str]] = {
     "forbid": "combinations that make no sense",
     "search": "how the space is searched, and for how long",
     "resources": "what a trial gets of the machine; never changes a result",
+    "ablation": "what `nas ablate` compares with what",
     "published": "of one fixed network: what others print of its size",
 }
 
@@ -85,6 +87,14 @@ Each entry maps places to values; a candidate in which all of them hold does not
 lists. `training.OPTION`, `training.losses.main` and `shared.NAME` are places, too."""
 
 
+_ABLATION: Final = """\
+Places are those of questions, as under `forbid`. `baseline: {context: ppm, head: ssa}` holds the answers of the
+baseline; a question that is not named takes its first one. `over: [context, head]` names the questions that vary, by
+default all. `without: {head: linear}` says what stands in for a thing that `leave_one_out` leaves out.
+`arms: {wide: {context.ppm.channels: 512}}` lists arms by name, each with the answers in which it differs from the
+baseline; `baseline: wide` may name one of them."""
+
+
 def reference() -> str:
     """The whole reference as Markdown."""
     parts = [
@@ -104,6 +114,9 @@ def reference() -> str:
         *_search(),
         "## resources",
         _table(Resources),
+        "## ablation",
+        _table(Settings),
+        _ABLATION,
         *_published(),
     ]
     return "\n\n".join(parts) + "\n"

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final, Literal, get_args
@@ -21,10 +22,11 @@ Rows = Sequence[Mapping[str, object]]
 _COUNTS = {"params", "macs", "macs_conv", "flops"}
 _SCORES = {"miou", "miou_best", "pixel_accuracy", "iou", "hypervolume", "missing"}
 _SPECS = {
-    **dict.fromkeys(("difference", "departure"), "+.2%"),
+    "difference": "+.2%",
     **dict.fromkeys(("front_share", "front_importance", "miou_importance"), ".0%"),
     **{"p": ".2g", "gflops": "+.3g", "miou_per_gflop": "+.3g"},
 }
+_SAID_OF = re.compile("_(published|first|second|change|sd)$")
 _PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
@@ -51,6 +53,33 @@ def render(rows: Rows, format: str, *, columns: Sequence[str] | None = None, tit
     if format in ("latex", "html"):
         return _typeset(rows, names, title, format)
     return _markdown(rows, names) if format == "md" else _table(rows, names, title)
+
+
+def telling(rows: Rows, columns: Iterable[str]) -> list[str]:
+    """The columns that tell people something: none without a word, no component or seed that goes without saying.
+
+    Args:
+        rows: flat dicts.
+        columns: in the order in which they are wanted.
+
+    Returns:
+        Of `columns` those to show; all of them when there are no rows.
+    """
+    wanted = list(columns)
+    return [name for name in wanted if not rows or _tells(rows, name, wanted)]
+
+
+def _tells(rows: Rows, name: str, columns: Sequence[str]) -> bool:
+    said = {str(row.get(name)) for row in rows if row.get(name) not in (None, "")}
+    match name:
+        case "backbone":
+            # Whoever reads a model's name knows that timm made it.
+            return bool(said) and not (said == {"timm"} and "model" in columns)
+        case "refine":
+            return bool(said - {"none"})
+        case "seed":
+            return len(said) > 1
+    return bool(said)
 
 
 def check_format(format: str, formats: Sequence[str] = get_args(Format)) -> None:
@@ -94,9 +123,10 @@ def _number(name: str, value: float) -> str:
         return ""
     if spec := "+.2%" if name.endswith("_difference") else _SPECS.get(name):
         return format(value, spec)
-    if name.removesuffix("_published") in _COUNTS or name.endswith("_bytes"):
+    figure = _SAID_OF.sub("", name)
+    if figure in _COUNTS or name.endswith("_bytes"):
         return engineering(value, "B" if name.endswith("_bytes") else "")
-    if name in _SCORES or name.endswith(("_iou", "_miou")):
+    if figure in _SCORES or name.endswith(("_iou", "_miou")):
         return f"{value:.4f}"
     if name.endswith(("_ms", "seconds")):
         return f"{value:.1f}"

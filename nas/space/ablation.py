@@ -31,7 +31,14 @@ _NESTED = ("baseline", "over", "without", "arms")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Settings:
+class Settings:
+    """What a file may say of an ablation in one value each.
+
+    Args:
+        design: which arms there are beside the baseline; without it `arms:` alone, where there are some.
+        seeds: trainings of each arm, with seeds from `search.seed` on. [count]
+    """
+
     design: Design = "one_at_a_time"
     seeds: Annotated[int, Range(1, 1_000)] = 3
 
@@ -95,7 +102,7 @@ class _Reading:
     mistakes: Mistakes
 
     def whole(self, node: Node) -> Ablation:
-        settings: dict[str, Any] = dict(self.sections.settings(node, "ablation", options_of(_Settings), _NESTED))
+        settings: dict[str, Any] = dict(self.sections.settings(node, "ablation", options_of(Settings), _NESTED))
         entries = node.entries if isinstance(node, Table) else {}
         written = entries.get("arms")
         arms = self.arms(written)

@@ -6,6 +6,7 @@ from sqlalchemy import create_engine, text
 
 from blocks.errors import StoreError
 from nas.store import Store, default_url
+from nas.store.schema import VERSION
 
 
 def test_the_default_is_the_environments_or_here(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,7 +47,7 @@ def test_another_schema_version_is_refused(store: Store, study_id: int, found: i
         connection.execute(text("UPDATE schema SET version = :v"), {"v": found})
 
     for create in (True, False):
-        with pytest.raises(StoreError, match=rf"schema version 3: got version={found}.*{remedy}"):
+        with pytest.raises(StoreError, match=rf"schema version {VERSION}: got version={found}.*{remedy}"):
             Store.open(store.url, create=create)
 
 

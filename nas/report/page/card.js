@@ -15,7 +15,7 @@ function openCard(index) {
       ...["miou", "miou_best", "pixel_accuracy"].map((name) => [label(name), human(name, column(name)[index])]),
       ["epochs", `${column("epochs")[index]} of ${column("epochs_planned")[index]}`],
       ["training", human("train_seconds", column("train_seconds")[index])],
-      ["IoU by class", (study.class_iou[index] ?? []).map((iou) => (isNumber(iou) ? iou.toFixed(3) : "–")).join(", ")],
+      ["IoU by class", (study.class_iou[index] ?? []).map((iou, at) => `${study.classes[at] ?? at}: ${isNumber(iou) ? iou.toFixed(3) : "–"}`).join(", ")],
     ])),
     ...curvePart(index),
     ...part("Costs", facts(["macs", "macs_conv", "params", "activation_bytes", "latency_ms", "peak_memory_bytes", "train_memory_bytes"]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from blocks.errors import QueryError
+from blocks.errors import QueryError, StoreError
 from nas.analysis.effects import effects
 from nas.analysis.fronts import direction_of, front
 from nas.analysis.progress import box, default_reference, progress
@@ -27,6 +27,7 @@ DRAWN: Final = 100_000
 """Trials on a page, at most: browsers draw so many points, and no more."""
 
 _CURVES: Final = 5_000  # trials whose epochs are on the page
+_WEIGHED: Final = 5_000  # trials up to which importances are computed; beyond, that takes minutes
 _FAILURES: Final = 200  # trials whose traceback and log are
 
 
@@ -53,6 +54,8 @@ class Collected:
         progress: `trial`, `epochs`, `hours`, `hypervolume` and `share` (of what a perfect network at no cost would
             reach) after each trial that ended.
         effects: a row for each option of each question.
+        importances: a row for each question: what sets the best networks apart, by PED-ANOVA.
+        classes: their names, where the data set is known.
         notes: what a reader must know of how this was made.
     """
 
@@ -73,6 +76,8 @@ class Collected:
     reference: Mapping[str, float] = field(default_factory=dict)
     progress: Sequence[Row] = ()
     effects: Sequence[Row] = ()
+    importances: Sequence[Row] = ()
+    classes: Sequence[str] = ()
     notes: Sequence[str] = ()
 
 
@@ -120,6 +125,8 @@ def collect(store: Store, name: str, *, most: int = DRAWN) -> Collected:
         reference=reference,
         progress=_progress(rows, objectives, reference),
         effects=effects(rows, chosen, objectives=objectives) if objectives else [],
+        importances=_importances(rows, objectives),
+        classes=_classes(store, study["id"], best),
         notes=_notes(sum(count.trials for count in counted), len(rows), len(told)),
     )
 
@@ -137,6 +144,29 @@ def _rows(
         kept = [int(one) for one in skyline(read, total, objectives).ids[: most // 2]]
     with store.gathered() as gathered:
         return gathered.sampled(key, share=1.0 if total <= most else (most - len(kept)) / total, ids=kept)
+
+
+def _importances(rows: Sequence[Row], objectives: Mapping[str, str]) -> list[Row]:
+    if not objectives or len(rows) > _WEIGHED:
+        return []
+    from nas.propose.importance import importances
+
+    return importances(rows, objectives)
+
+
+def _classes(store: Store, study_id: int, best: Sequence[Row]) -> Sequence[str]:
+    """The names of the classes whose IoU the cards of the front show."""
+    if not (shown := [row for row in best if row.get("class_iou")]):
+        return ()
+    # These bring torch, which a page without classes does not wait for.
+    from nas.report.trial import names_of
+    from nas.study.recorded import protocol_of
+
+    try:
+        return names_of(protocol_of(store.find_trial(study_id, shown[0]["number"])["protocol"]))
+    except StoreError:
+        # A protocol of another version: classes have their indices alone.
+        return ()
 
 
 def _by_state(counted: Iterable[Count]) -> dict[str, int]:

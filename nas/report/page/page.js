@@ -58,7 +58,7 @@ setControls();
 setFailures();
 setProvenance();
 setTable();
-byId("effects-table").replaceChildren(effectsTable());
+byId("effects-table").replaceChildren(effectsTable(), ...importanceTable());
 addEventListener("DOMContentLoaded", setPictures);
 
 /** Plotly stands at the end of the page. */

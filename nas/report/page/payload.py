@@ -47,12 +47,14 @@ def payload(collected: Collected, *, store: str | None = None) -> Plain:
         "questions": _table([row["answers"] for row in rows]),
         "choices": _table([collected.chosen.get(row["id"], {}) for row in rows]),
         "class_iou": {str(index): rows[index]["class_iou"] for index in front if rows[index].get("class_iou")},
+        "classes": list(collected.classes),
         "front": front,
         "curves": _curves(collected),
         "rungs": [_rung(step, place) for step in collected.rungs],
         "reference": collected.reference,
         "progress": _records(collected.progress),
         "effects": _records(collected.effects),
+        "importances": _records(collected.importances),
         "failures": _failures(collected, place),
         "provenance": [_run(row) for row in collected.provenance],
         "commands": _commands(collected.study["name"], store),
@@ -179,6 +181,7 @@ def _commands(study: str, store: str | None) -> list[Plain]:
         {
             "label": "Train it again, alone",
             "before": f"nas export {own} ",
-            "after": f" --format yaml{end} -o network.yaml && nas train network.yaml",
+            # `--fresh`: the store knows its result, and would repeat that instead.
+            "after": f" --format yaml{end} -o network.yaml && nas train network.yaml --fresh{end}",
         },
     ]

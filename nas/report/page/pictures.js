@@ -116,6 +116,17 @@ function drawEffects(node) {
 
 const signed = (value) => (isNumber(value) ? `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(4)}` : "");
 
+function importanceTable() {
+  if (!study.importances.length) return [];
+  const share = (value) => element("td", { class: "number" }, isNumber(value) ? `${(100 * value).toFixed(0)} %` : "");
+  const heads = ["Question", "Networks", "For the front", "For the highest mIoU"].map((title, at) => element("th", { scope: "col", class: at ? "number" : "" }, title));
+  const rows = study.importances.map((row) => element("tr", {}, element("td", {}, shortName(row.question)), element("td", { class: "number" }, human("", row.trials)), share(row.front_importance), share(row.miou_importance)));
+  return [
+    element("p", { class: "soft" }, "Importance by Optuna's PED-ANOVA: shares in what sets the best tenth (at least five networks) apart from all. They describe, and are no test."),
+    element("table", {}, element("thead", {}, element("tr", {}, ...heads)), element("tbody", {}, ...rows)),
+  ];
+}
+
 function effectsTable() {
   const heads = [["question", "Question"], ["option", "Option"], ["trials", "Trials"], ["front_share", "Share of the front"], ["difference", "Difference"],
     ["low", "From"], ["high", "To"], ["p", "p (Holm)"], ["miou_per_gflop", "mIoU per GFLOP"], ["note", "Note"]];
