@@ -246,6 +246,7 @@ def test_a_measured_objective_and_limit_is_learnt_from_those_that_were_trained()
     assert sum(late[6:]) <= 1
 
 
+@pytest.mark.slow
 def test_a_promising_kind_of_network_is_proposed_more_often():
     found = driven(modelled(WIDE, "search.trials=100"), 16)
     resnets = sum(a["architecture.backbone.timm.model"] == "test_resnet" for a in found[6:])
@@ -288,6 +289,7 @@ def test_a_sweep_exhausts_a_small_space_and_says_so(store):
     assert proposer.progress.ending == f"the space is exhausted: all {NETWORKS} networks in it are known"
 
 
+@pytest.mark.slow
 def test_a_limit_is_kept(store):
     free = Space.loads(WIDE, sets=["search.trials=8"])
     costs = sorted(p.known["macs"] for p in carry_out(proposer_of(free, store, begin(free, store, "free"))))
@@ -299,6 +301,7 @@ def test_a_limit_is_kept(store):
     assert len(store.trials(study_id, states=["rejected"])) <= 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cut", [2, 5])
 @pytest.mark.parametrize("end", [None, Interrupted()])
 def test_a_resumed_search_proposes_what_an_undisturbed_one_does(store, cut, end):
@@ -345,6 +348,7 @@ def test_stopped_failed_and_replayed_trials_come_back_with_the_study(store):
     assert all(known.scores for known in other.model._known.values())
 
 
+@pytest.mark.slow
 def test_a_real_tiny_sweep(tmp_path):
     file = tmp_path / "s.yaml"
     text = WIDE.replace("[32, 32]", "[64, 64], train: 8, val: 4").replace("epochs: 3", "epochs: 1, batch: 4")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 
 import pytest
@@ -44,9 +43,9 @@ def waiting(proposal, work, data, device):
 
 
 @pytest.fixture
-def ray_with_a_gpu():
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+def ray_with_a_gpu(monkeypatch):
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # stay on loopback
     import ray
 
     ray.init(address="local", num_gpus=1, num_cpus=2, include_dashboard=False, log_to_driver=False)
