@@ -67,7 +67,7 @@ class Rung:
         self._points: dict[int, Values] = {}
         self._waiting: dict[int, _Waiting] = {}
         self._finals: dict[int, Values] = {}
-        self._trusted = options.trust is None
+        self._trust: bool | None = options.trust is None  # None: something has changed
         self._best: frozenset[int] | None = frozenset()  # None: something has changed
 
     def __contains__(self, trial: int) -> bool:
@@ -83,21 +83,26 @@ class Rung:
 
     def finish(self, trial: int, values: Values) -> None:
         """A trial that was here has come to the end of its schedule: the rung can be told whether it ranks well."""
-        trust = self._options.trust
-        if trust is None or trial not in self._points:
-            return
-        self._finals[trial] = values
-        early = np.array([self._points[t] for t in self._finals], dtype=np.float64)
-        final = np.array(list(self._finals.values()), dtype=np.float64)
-        finite = np.isfinite(early).all(axis=1) & np.isfinite(final).all(axis=1)
-        self._trusted = int(finite.sum()) >= _FINALS and agreement(early[finite], final[finite]) >= trust
-        self._best = None
+        if self._options.trust is not None and trial in self._points:
+            self._finals[trial] = values
+            self._trust = self._best = None
+
+    @property
+    def trusted(self) -> bool:
+        """Whether it may stop anyone: it ranks those that finished as their end does, and there are five of them."""
+        if self._trust is None:
+            early = np.array([self._points[trial] for trial in self._finals], dtype=np.float64)
+            final = np.array(list(self._finals.values()), dtype=np.float64)
+            finite = np.isfinite(early).all(axis=1) & np.isfinite(final).all(axis=1)
+            asked = -1.0 if self._options.trust is None else self._options.trust
+            self._trust = int(finite.sum()) >= _FINALS and agreement(early[finite], final[finite]) >= asked
+        return self._trust
 
     def best(self) -> frozenset[int]:
         """The trials that are among the best 1/eta now; all of them while the rung is not trusted."""
         if self._best is None:
             options, points = self._options, np.array(list(self._points.values()), dtype=np.float64)
-            eta = options.eta if self._trusted else 1
+            eta = options.eta if self.trusted else 1
             marks = goes_on(points, eta=eta, minimum=options.minimum, spread=options.spread)
             self._best = frozenset(trial for trial, mark in zip(self._points, marks, strict=True) if mark)
         return self._best
@@ -118,7 +123,12 @@ class Rung:
         return self.best() & self._waiting.keys() if self._waiting else frozenset()
 
     def waiting(self, dominators: float = 0) -> list[int]:
-        """The trials that wait with at least so many trials ahead of them for good."""
+        """The trials that wait with at least so many trials ahead of them for good.
+
+        Where the rung is not trusted nobody is ahead of anybody, but for those that are not numbers.
+        """
+        if dominators and not self.trusted:
+            dominators = math.inf
         return [trial for trial, waiting in self._waiting.items() if waiting.dominators >= dominators]
 
 

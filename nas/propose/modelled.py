@@ -22,11 +22,12 @@ from nas.propose.surrogate import Array, Encoder, Seen, Surrogate
 from nas.space import Candidate, Space
 
 Costs = Callable[[Candidate], Mapping[str, float] | None]
+_Surveyed = tuple[Candidate, Array, Mapping[str, float]]
 
 _SURVEY = 48  # candidates that are costed before anything is proposed
 _POINTS = 128  # at which the cost axes are looked at
 _MOST = 250  # scores that the model takes in, and costs
-_GAIN = 1e-9
+_MARGIN = 0.1  # of the cost range, beyond its end: else the costliest network could add nothing
 
 
 @dataclass(slots=True)
@@ -39,13 +40,15 @@ class _Known:
     costs: dict[str, float] = field(default_factory=dict)
     scores: dict[int, float] = field(default_factory=dict)
     training: bool = False
+    failed: bool = False
 
 
 class Modelled:
     """Remembers what is known of a study, and proposes.
 
     Args:
-        space: the questions, one score among the objectives, costs among objectives and budget.
+        space: the questions, one score among the objectives, costs among objectives and budget. Reading a space with
+            this sampler has made sure of the score.
         costs: counts what a candidate costs, or None where nobody knows or it cannot be built.
     """
 
@@ -64,7 +67,7 @@ class Modelled:
         self._scores = Surrogate(self._encoder)
         self._priced = {name: Surrogate(self._encoder) for name in dict.fromkeys((*self._axes, *self._budget))}
         self._known: dict[int, _Known] = {}
-        self._surveyed: list[tuple[Candidate, Array, Mapping[str, float]]] = []
+        self._surveyed: list[tuple[Candidate, Array, Mapping[str, float]]] | None = None
 
     # What it hears
 
@@ -82,17 +85,15 @@ class Modelled:
         """It has come to the end of an epoch with these figures."""
         known = self._known[trial]
         known.costs |= self._measured(figures)
-        value = figures["miou"] if self._score == "miou_best" else figures[self._score]
-        if value is None or not math.isfinite(value):
-            return
-        if self._score == "miou_best":
-            value = max(value, *known.scores.values(), 0.0)
-        known.scores[epoch] = float(value)
+        value = figures[self._score]
+        if value is not None and math.isfinite(value):
+            known.scores[epoch] = float(value)
 
     def end(self, trial: int, row: Mapping[str, Any]) -> None:
         """It has ended as recorded; a replayed one brings its result along."""
         known = self._known[trial]
         known.training = False
+        known.failed = row["state"] == "failed"
         if row["state"] == "rejected" and row["exceeded"] in self._priced:
             known.costs[row["exceeded"]] = float(row["exceeded_value"])
         known.costs |= self._measured(row)
@@ -102,36 +103,43 @@ class Modelled:
     def _measured(self, figures: Mapping[str, Any]) -> dict[str, float]:
         return {name: float(figures[name]) for name in self._priced if figures.get(name) is not None}
 
+    def recall(self, row: Mapping[str, Any], costs: Mapping[str, float], epochs: Iterable[Mapping[str, Any]]) -> None:
+        """What an earlier run of the study has recorded of a trial."""
+        self.begin(row["number"], row["answers"], row["epochs_planned"], costs)
+        for epoch in epochs:
+            self.hear(row["number"], epoch["epoch"], epoch)
+        self.end(row["number"], row)
+
     # What it proposes
 
     def propose(self) -> Candidate | None:
         """The most promising candidate that was not proposed before, or None where the pool holds no other."""
-        if not self._surveyed:
-            self._survey()
+        if self._surveyed is None:
+            self._surveyed = self._survey()
         rng = np.random.default_rng([self._seed, len(self._known)])
         scored = [known for known in self._known.values() if known.scores]
         if len(self._known) < self._startup or len(scored) < 2:
-            return self._spread(rng)
+            return self._spread(rng, self._surveyed)
         candidates, places = self._pool.candidates(rng, [known.answers for known in self._best(scored)])
         if not candidates:
             return None
-        gains = self._gains(places, scored)
-        best = candidates[int(np.argmax(gains + _GAIN * rng.random(len(gains))))]
+        gains, order = self._gains(places, scored), rng.permutation(len(candidates))
+        # Among equals chance decides, not their order.
+        best = candidates[int(order[np.argmax(gains[order])])]
         self._pool.take(self._encoder(best.answers))
         return best
 
-    def _survey(self) -> None:
-        rng = np.random.default_rng([self._seed, 0])
-        for candidate, place in self._pool.drawn(rng, _SURVEY):
-            if (costs := self._costs(candidate)) is not None:
-                self._surveyed.append((candidate, place, costs))
+    def _survey(self) -> list[_Surveyed]:
+        """Candidates with their costs, the same ones in a resumed search."""
+        drawn = self._pool.drawn(np.random.default_rng([self._seed, 0]), _SURVEY, of_all=True)
+        costed = ((candidate, place, self._costs(candidate)) for candidate, place in drawn)
+        return [(candidate, place, costs) for candidate, place, costs in costed if costs is not None]
 
-    def _spread(self, rng: np.random.Generator) -> Candidate | None:
+    def _spread(self, rng: np.random.Generator, surveyed: Iterable[_Surveyed]) -> Candidate | None:
         """A surveyed candidate where the cost range has been covered least."""
-        free = [s for s in self._surveyed if not self._pool.taken(s[1]) and self._affordable(s[2])]
+        free = self._affordable([s for s in surveyed if not self._pool.taken(s[1])])
         if not free:
-            found = next(iter(self._pool.drawn(rng, 1)), None)
-            return None if found is None else found[0]
+            return self._cheapest(rng)
         axis = next((name for name in self._axes if all(name in costs for _, _, costs in free)), None)
         chosen = free[int(rng.integers(len(free)))]
         begun = [math.log(k.costs[axis]) for k in self._known.values() if axis is not None and k.costs.get(axis)]
@@ -142,25 +150,43 @@ class Modelled:
         self._pool.take(chosen[1])
         return chosen[0]
 
-    def _affordable(self, costs: Mapping[str, float]) -> bool:
-        return all(costs.get(name, 0.0) <= limit for name, limit in self._budget.items())
+    def _affordable(self, surveyed: list[_Surveyed]) -> list[_Surveyed]:
+        """Those within the limits; what is measured in training is guessed."""
+        counted = [s for s in surveyed if all(s[2].get(name, 0.0) <= limit for name, limit in self._budget.items())]
+        measured = [name for name in self._budget if not all(name in s[2] for s in counted)]
+        if not counted or not measured:
+            return counted
+        excess = self._excess(np.array([place for _, place, _ in counted]), measured)
+        return [s for s, over in zip(counted, excess, strict=True) if not over]
+
+    def _cheapest(self, rng: np.random.Generator) -> Candidate | None:
+        """A candidate by chance; where a limit is in the way, the one of many that promises to be least over it."""
+        drawn = self._pool.drawn(rng, _SURVEY)
+        if not drawn:
+            return None
+        candidate, place = drawn[int(np.argmin(self._excess(np.array([place for _, place in drawn]), self._budget)))]
+        self._pool.take(place)
+        return candidate
+
+    def _excess(self, places: Array, limits: Iterable[str]) -> Array:
+        """How far each is believed to be over these limits, in logarithms; 0 where it is within, or nobody knows."""
+        over = [self._predicted(name, places) - math.log(self._budget[name]) for name in limits]
+        return sum((np.maximum(np.nan_to_num(excess), 0.0) for excess in over), np.zeros(len(places)))
 
     def _best(self, scored: Iterable[_Known]) -> list[_Known]:
-        """Networks worth looking around: each the best at its cost or below, by the last score of each."""
-        ordered = sorted(scored, key=lambda k: [k.costs.get(name, math.inf) for name in self._axes])
-        best, found = -math.inf, []
-        for known in ordered:
-            last = known.scores[max(known.scores)]
-            if last > best:
-                best = last
-                found.append(known)
-        return found
+        """Networks worth looking around: those that no other dominates, by the last score of each."""
+        rivals = list(scored)
+        points = np.array(
+            [[-k.scores[max(k.scores)], *(k.costs.get(name, math.inf) for name in self._axes)] for k in rivals]
+        )
+        better = np.asarray((points[:, None] <= points).all(2) & (points[:, None] < points).any(2))
+        return [known for n, known in enumerate(rivals) if not better[:, n].any()]
 
     def _gains(self, places: Array, scored: list[_Known]) -> Array:
         """The hypervolume that each may be expected to add, on logarithms of the costs."""
         seen = self._seen(scored)
         self._scores.fit(seen)
-        ended = [k for k in scored if k.epochs in k.scores]
+        ended = [k for k in scored if k.epochs in k.scores and not k.training and not k.failed]
         running = [(t, k) for t, k in self._known.items() if k.training]
         believed = np.zeros(0)
         if running:
@@ -174,18 +200,20 @@ class Modelled:
                 np.r_[seen.values, believed],
             )
         mean, spread = self._scores.predict(seen, places, np.full(len(places), -1.0))
-        prices = {name: self._predicted(name, places) for name in self._priced}
+        prices = {name: self._predicted(name, places) for name in self._axes}
         scores = np.r_[[k.scores[k.epochs] for k in ended], believed]
-        bought = np.array([self._spent(k, prices) for k in [*ended, *(k for _, k in running)]])
+        bought = np.array([self._spent(k) for k in [*ended, *(k for _, k in running)]])
         if self._axes:
-            gains = _expected(mean, spread, np.stack([prices[n] for n in self._axes], 1), scores, bought)
+            # A cost of which nothing is known makes no difference yet.
+            axes = np.nan_to_num(np.stack([prices[n] for n in self._axes], 1))
+            gains = _expected(mean, spread, axes, scores, np.nan_to_num(bought))
         else:
             gains = _improvement(mean, spread, scores.max(initial=0.0))
-        for name, limit in self._budget.items():
-            gains = np.where(prices[name] <= math.log(limit), gains, 0.0)
-        return np.asarray(gains)
+        excess = self._excess(places, self._budget)
+        # What is over a limit comes after all that is within, the nearest first.
+        return np.where(excess > 0, -excess, gains)
 
-    def _spent(self, known: _Known, prices: Mapping[str, Array]) -> list[float]:
+    def _spent(self, known: _Known) -> list[float]:
         return [
             math.log(known.costs[name]) if name in known.costs else float(self._predicted(name, known.place[None])[0])
             for name in self._axes
@@ -205,11 +233,11 @@ class Modelled:
         return Seen(np.array(places), np.array(left), np.array(trials), np.array(values))
 
     def _predicted(self, name: str, places: Array) -> Array:
-        """The logarithm of a cost."""
+        """The logarithm of a cost; not a number while nobody knows any."""
         known = [(k.place, k.costs[name]) for k in self._known.values() if k.costs.get(name)]
-        known += [(place, costs[name]) for _, place, costs in self._surveyed if costs.get(name)]
-        if len(known) < 2:
-            return np.zeros(len(places))
+        known += [(place, costs[name]) for _, place, costs in self._surveyed or () if costs.get(name)]
+        if not known:
+            return np.full(len(places), math.nan)
         at, values = zip(*known[-_MOST:], strict=True)
         seen = Seen(np.array(at), np.zeros(len(at)), np.arange(len(at), dtype=np.float64), np.log(values))
         self._priced[name].fit(seen)
@@ -232,9 +260,14 @@ def _expected(mean: Array, spread: Array, prices: Array, scores: Array, bought: 
         prices: (m, costs) logarithms.
         scores: (n,) of what is known, or believed.
         bought: (n, costs) their costs, likewise.
+
+    Returns:
+        (m,) the volume that each adds, as a share of the cost range: above a score of 0, up to `_MARGIN` beyond the
+        highest cost.
     """
     every = np.vstack([prices, bought.reshape(-1, prices.shape[1])])
     low, high = every.min(0), every.max(0)
+    high = high + _MARGIN * (high - low)
     axes = prices.shape[1]
     # One axis is cut into even steps; several are covered by a net that is as even as few points can be.
     unit = (

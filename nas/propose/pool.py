@@ -17,6 +17,7 @@ from nas.space.questions import drawn, same
 _LISTED = 500  # candidates of a space that is looked at whole
 _DRAWN = 100  # candidates by chance, of a larger one
 _AROUND = 100  # neighbours of the best, of a larger one
+_TRIES = 20  # drawings for each candidate by chance
 _OTHERS = 16  # other answers to one question that are looked at
 
 
@@ -43,13 +44,19 @@ class Pool:
         """Tell whether it is not on offer."""
         return place.tobytes() in self._taken
 
-    def drawn(self, rng: np.random.Generator, count: int) -> list[tuple[Candidate, Array]]:
-        """Some by chance; fewer where there are no more."""
+    def drawn(self, rng: np.random.Generator, count: int, *, of_all: bool = False) -> list[tuple[Candidate, Array]]:
+        """Some by chance; fewer where there are no more.
+
+        Args:
+            rng: for what is drawn.
+            count: how many. [count]
+            of_all: those that were taken, too.
+        """
         if self._listed is not None:
-            free = [entry for entry in self._listed if not self.taken(entry[1])]
+            free = [entry for entry in self._listed if of_all or not self.taken(entry[1])]
             return [free[n] for n in rng.permutation(len(free))[:count]]
         chance = random.Random(int(rng.integers(2**32)))
-        return list(self._new((self._space.sample(chance) for _ in range(2 * count)), count))
+        return list(self._new((self._space.sample(chance) for _ in range(_TRIES * count)), count, of_all=of_all))
 
     def candidates(
         self, rng: np.random.Generator, best: Sequence[Mapping[str, Value]]
@@ -67,7 +74,8 @@ class Pool:
             found = [entry for entry in self._listed if not self.taken(entry[1])]
         else:
             chance = random.Random(int(rng.integers(2**32)))
-            around = (c for answers in best for c in islice(self._around(answers, chance), _AROUND // len(best)))
+            share = max(1, _AROUND // len(best)) if best else 0
+            around = (c for answers in best for c in islice(self._around(answers, chance), share))
             found = list(
                 self._new(chain(around, (self._space.sample(chance) for _ in range(_DRAWN))), _AROUND + _DRAWN)
             )
@@ -76,11 +84,13 @@ class Pool:
     def _around(self, answers: Mapping[str, Value], chance: random.Random) -> Iterator[Candidate]:
         return neighbours(self._space, self._questions, answers, chance)
 
-    def _new(self, candidates: Iterable[Candidate], count: int) -> Iterator[tuple[Candidate, Array]]:
+    def _new(
+        self, candidates: Iterable[Candidate], count: int, *, of_all: bool = False
+    ) -> Iterator[tuple[Candidate, Array]]:
         offered: set[bytes] = set()
         for candidate in candidates:
             place = self._encoder(candidate.answers)
-            if not self.taken(place) and place.tobytes() not in offered:
+            if (of_all or not self.taken(place)) and place.tobytes() not in offered:
                 offered.add(place.tobytes())
                 yield candidate, place
                 if len(offered) == count:

@@ -121,7 +121,7 @@ class OptunaProposer:
     def again(self, trial: int) -> Proposal | None:
         """Hand out a paused trial, to be continued."""
         self.progress.resume("paused")
-        return self._resumed(self._row(trial))
+        return self._resumed(self._ledger.row(trial))
 
     def started(self, trial: int, *, host: str, device: str) -> None:
         """A worker has begun with it."""
@@ -174,16 +174,10 @@ class OptunaProposer:
             self._ids[row["number"]] = row["id"]
         if self.model is not None:
             for row in sorted((*told, *left), key=lambda row: row["number"]):
-                self._model_recalls(self.model, row)
+                costs = {name: row[name] for name in COSTS if row[name] is not None}
+                self.model.recall(row, costs, self._store.epochs(row["id"]) if row["epochs"] else ())
         self._limits.carry((*told, *left))
         self.progress.carry(Counter(row["state"] for row in told))
-
-    def _model_recalls(self, model: Modelled, row: Mapping[str, Any]) -> None:
-        costs = {name: row[name] for name in COSTS if row[name] is not None}
-        model.begin(row["number"], row["answers"], row["epochs_planned"], costs)
-        for epoch in self._store.epochs(row["id"]) if row["epochs"] else ():
-            model.hear(row["number"], epoch["epoch"], epoch)
-        model.end(row["number"], row)
 
     def _resumed(self, row: Mapping[str, Any]) -> Proposal | None:
         """Hand out again what did not come to its end: in a run before this one, or because it was paused.
@@ -209,18 +203,15 @@ class OptunaProposer:
     def _gated(self, asked: Asked) -> Proposal | None:
         """Record a candidate; train it only if nobody did, it can be built, fits the budget, and may be worth it."""
         try:
-            return self._passed(asked)
+            number = self._store.next_number(self._study_id)
+            self._seen[asked.key] = number
+            cost, refusal = self._costed(asked)
+            self._record(number, asked, cost)
+            return self._sieved(number, asked, cost, refusal)
         except BaseException:
             # The search ends here; Optuna's study is left with nothing open.
             self.memory.drop(asked.trial)
             raise
-
-    def _passed(self, asked: Asked) -> Proposal | None:
-        number = self._store.next_number(self._study_id)
-        self._seen[asked.key] = number
-        cost, refusal = self._costed(asked)
-        self._record(number, asked, cost)
-        return self._sieved(number, asked, cost, refusal)
 
     def _sieved(
         self, number: int, asked: Asked, cost: Mapping[str, int] | None, refusal: Outcome | None
@@ -240,7 +231,7 @@ class OptunaProposer:
             self._skipped_in_a_row += 1
             self._store.skip(self._ids[number], str(reason))
             self.progress.end(number, "skipped", note=str(reason))
-            self._tell(asked, self._row(number))
+            self._tell(asked, self._ledger.row(number))
             return None
         self._skipped_in_a_row = 0
         return self._proposal(number, asked, cost or {}, done=0)
@@ -253,15 +244,9 @@ class OptunaProposer:
         return self._ledger.costed(candidate.architecture, self._protocol(candidate))[0]
 
     def _record(self, number: int, asked: Asked, cost: Mapping[str, int] | None) -> None:
+        seed, origin, repeats = self._space.search.seed, asked.origin, asked.repeats
         self._ledger.record(
-            number,
-            asked.candidate,
-            asked.protocol,
-            key=asked.key,
-            seed=self._space.search.seed,
-            cost=cost,
-            origin=asked.origin,
-            repeats=asked.repeats,
+            number, asked.candidate, asked.protocol, key=asked.key, seed=seed, cost=cost, origin=origin, repeats=repeats
         )
         if self.model is not None:
             self.model.begin(number, asked.candidate.answers, asked.protocol.recipe().epochs, cost or {})
@@ -295,9 +280,6 @@ class OptunaProposer:
 
     # Feedback
 
-    def _row(self, number: int) -> Mapping[str, Any]:
-        return self._ledger.row(number)
-
     def _tell(self, asked: Asked, row: Mapping[str, Any]) -> None:
         if row["state"] in FINAL:
             self._order_by(row)
@@ -309,4 +291,4 @@ class OptunaProposer:
 
     def _repeated(self, asked: Asked) -> None:
         self.progress.repeats += 1
-        self.memory.tell_again(asked.trial, self._row(self._seen[asked.key]))
+        self.memory.tell_again(asked.trial, self._ledger.row(self._seen[asked.key]))

@@ -25,6 +25,7 @@ from nas.space.questions import key
 Array = NDArray[np.float64]
 _JITTER = 1e-6
 _STEPS = 25  # of the fit
+_FITTED = 200  # scores that the fit takes in: it costs their third power
 _MEAN_REACH = 1.5  # halvings of the schedule over which the mean curve changes
 
 
@@ -78,16 +79,19 @@ class Surrogate:
     def __init__(self, encoder: Encoder) -> None:
         self._encoder = encoder
         self._settings: Array | None = None
-        self._fitted = 0
+        self._fitted: tuple[bytes, ...] = ()
 
     def fit(self, seen: Seen) -> None:
-        """Fit the strengths of all effects (maximum a posteriori) anew when there is much more to see."""
-        if self._settings is not None and len(seen.values) < 1.25 * self._fitted + 2:
+        """Fit the strengths of all effects (maximum a posteriori).
+
+        They follow from what is seen alone, never from an earlier fit: a resumed search finds the same ones.
+        """
+        seen = _thinned(seen)
+        sight = tuple(part.tobytes() for part in (seen.places, seen.left, seen.trials, seen.values))
+        if sight == self._fitted:
             return
         apart, values = self._pairs(seen, seen), torch.from_numpy(_standard(seen.values)[0])
-        questions = seen.places.shape[1]
-        prior = _prior(questions)
-        start = prior if self._settings is None else self._settings
+        prior = _prior(seen.places.shape[1])
 
         def loss(settings: Array) -> tuple[float, Array]:
             point = torch.tensor(settings, requires_grad=True)
@@ -102,8 +106,8 @@ class Surrogate:
             assert point.grad is not None
             return found.item(), point.grad.numpy()
 
-        done = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": _STEPS})
-        self._settings, self._fitted = np.asarray(done.x), len(seen.values)
+        done = minimize(loss, prior, jac=True, method="L-BFGS-B", options={"maxiter": _STEPS})
+        self._settings, self._fitted = np.asarray(done.x), sight
 
     def predict(self, seen: Seen, places: Array, trials: Array) -> tuple[Array, Array]:
         """Mean and standard deviation of the last score.
@@ -162,8 +166,20 @@ def _noise(point: Tensor, count: int) -> Tensor:
 
 
 def _standard(values: Array) -> tuple[Array, float, float]:
-    middle, scale = float(values.mean()), float(values.std()) or 1.0
+    """Values with mean 0 and standard deviation 1, that mean, and that deviation."""
+    middle, scale = float(values.mean()), float(values.std())
+    if scale <= 1e-9 * abs(middle):
+        # All equal, but for rounding: they say nothing of how far another may lie from them.
+        scale = abs(middle) or 1.0
     return (values - middle) / scale, middle, scale
+
+
+def _thinned(seen: Seen) -> Seen:
+    """At most so many scores as a fit takes in, evenly from all of them."""
+    if len(seen.values) <= _FITTED:
+        return seen
+    kept = np.linspace(0, len(seen.values) - 1, _FITTED).astype(int)
+    return Seen(seen.places[kept], seen.left[kept], seen.trials[kept], seen.values[kept])
 
 
 def _ranked(question: Question) -> bool:

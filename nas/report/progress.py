@@ -126,6 +126,6 @@ def _gpus(store: Store, study: str) -> float:
     from nas.space import Space
 
     try:
-        return float(Space.loads(store.find_study(study)["space"]).resources.gpu) or 1.0
+        return float(Space.loads(store.find_study(study)["space"]).resources.gpus) or 1.0
     except NasError:
         return 1.0

@@ -111,6 +111,11 @@ def sensible(read: Mapping[str, Any], root: Table, mistakes: Mistakes) -> None:
     search = root.entries.get("search")
     if not isinstance(search, Table):
         return
+    if read["search"].sampler.name == "surrogate":
+        scores = [name for name, goal in read["objectives"].items() if goal == "max"]
+        if len(scores) != 1:
+            needs, remedy = "one score among the objectives", "Write objectives: {miou: max, macs: min}, or take tpe"
+            mistakes.add(search.at("sampler"), "The sampler surrogate", needs, {"scores": scores}, remedy)
     if read["search"].partial_order and not any(question.ordered for question in questions(read["tree"])):
         needs, remedy = "a question that is ordered", "Write {choice: [32, 64, 128], ordered: true}"
         mistakes.add(search.at("partial_order"), "search.partial_order", needs, {"ordered": 0}, remedy)

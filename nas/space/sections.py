@@ -33,7 +33,8 @@ class Search:
         sampler: name and options, complete; see `nas.space.samplers`.
         trials: candidates that are trained, over-budget ones aside. [count]
         hours: most hours on the clock of one run; a resumed one has them anew. null is no limit. [h]
-        gpu_hours: most hours of training in this study, times the GPUs per trial. null is no limit. [h]
+        gpu_hours: most hours of training in this study, times the GPUs per trial; where these are `auto`, each counts
+            as one. null is no limit. [h]
         epochs: most epochs of training in this study. null is no limit. [count]
         early_stopping: successive halving, or None to train everything to its end.
         partial_order: leave out candidates that the results so far show to be hopeless, if a network that is at most as

@@ -128,7 +128,9 @@ class Bridge:
             self._recorded[proposal.trial] = epoch.epoch
             if self._packing is not None:
                 self._packing.measured(proposal, epoch)
-            if outcome is None and self._stopper is not None and not self._stopper.goes_on(proposal, epoch):
+            # It hears the last epoch, too, though that one comes with its outcome.
+            ahead = self._stopper is None or self._stopper.goes_on(proposal, epoch)
+            if outcome is None and self._stopper is not None and not ahead:
                 outcome = self._stopper.stopped(proposal, epoch)
             if ray_id in self._deadlines:
                 self._deadlines[ray_id].heard()

@@ -129,7 +129,7 @@ def well_ended(rows, space):
     ("sampler", "trials"),
     [
         ("tpe", 24),
-        *(pytest.param(name, 24, marks=pytest.mark.slow) for name in ("random", "grid", "nsga2", "nsga3")),
+        *(pytest.param(name, 24, marks=pytest.mark.slow) for name in ("random", "grid", "nsga2", "nsga3", "surrogate")),
         pytest.param("gp", 13, marks=pytest.mark.slow),  # takes seconds for each proposal after its tenth
     ],
 )
@@ -150,6 +150,7 @@ def test_it_works_with_every_sampler_on_a_conditional_space(run, sampler, trials
         "{eta: 2, minimum: 2, promote: false}",
         "{eta: 2, minimum: 2, brackets: 3}",
         "{eta: 3, grace: 2, minimum: 3, spread: epsilon_net}",
+        "{eta: 2, minimum: 2, trust: -1.0}",
     ],
 )
 def test_every_option_is_read_and_leaves_each_trial_well_ended(run, options):
@@ -159,6 +160,7 @@ def test_every_option_is_read_and_leaves_each_trial_well_ended(run, options):
     well_ended(rows, space)
     assert len(recipe.epochs) == len(set(recipe.epochs))
     assert space.search.early_stopping.promote == ("promote" not in options)
+    assert (space.search.early_stopping.trust is not None) == ("trust" in options)
 
 
 @pytest.mark.slow

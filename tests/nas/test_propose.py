@@ -81,7 +81,7 @@ def states(store, study_id):
     return Counter(row["state"] for row in store.trials(study_id))
 
 
-@pytest.mark.parametrize("sampler", ["random", "grid", "nsga2", "nsga3", "tpe", "gp"])
+@pytest.mark.parametrize("sampler", ["random", "grid", "nsga2", "nsga3", "tpe", "gp", "surrogate"])
 def test_every_sampler_exhausts_a_small_space_and_repeats_nothing(sampler, store):
     space = space_of(sampler)
     study_id = begin(space, store)

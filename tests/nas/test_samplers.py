@@ -57,3 +57,5 @@ def test_the_table_says_what_the_defaults_are_and_why():
     assert rows["nsga2"]["60 trials"] == "population=6"
     assert rows["nsga2"]["200 trials"] == "population=20"
     assert "startup=10" in rows["tpe"]["always"]
+    assert "startup=6" in rows["surrogate"]["always"]
+    assert not any("_WHY" in row["why"] for row in rows.values())

@@ -96,6 +96,26 @@ def test_a_proposer_that_had_nothing_is_asked_again_when_a_trial_has_reached_a_r
     assert proposer.asked == asked + 1
 
 
+def test_early_stopping_hears_the_last_epoch_too_though_it_comes_with_the_outcome(proposal, work, epoch):
+    heard = []
+
+    class Listening(Rungs):
+        def goes_on(self, proposal, epoch):
+            heard.append((proposal.trial, epoch.epoch))
+            return False
+
+        def stopped(self, proposal, epoch):
+            raise AssertionError("it has ended already")
+
+    proposer = Counting(proposal)
+    bridge = Bridge(proposer, Listening(), {}, work, concurrent=1)
+    bridge.suggest("a")
+    bridge.result("a", {"epoch": epoch, "outcome": Finished()})
+    bridge.check()
+    assert heard == [(0, 1)]
+    assert proposer.ended_as == [Finished()]
+
+
 def test_each_proposal_ends_exactly_once(bridge):
     bridge, proposer = bridge
     bridge.suggest("a")
