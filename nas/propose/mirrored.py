@@ -8,10 +8,12 @@ from __future__ import annotations
 import os
 import pickle
 import signal
+import sqlite3
 import sys
 import time
 import warnings
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, BinaryIO
 
 import optuna
@@ -55,8 +57,7 @@ def _trials(stream: BinaryIO) -> Iterator[FrozenTrial]:
 
 
 def _study(url: str, name: str, objectives: dict[str, str]) -> optuna.Study:
-    # The storage waits for other people's short writes instead of failing on a locked file.
-    arguments: dict[str, Any] = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}
+    arguments: dict[str, Any] = {"creator": partial(_connected, url)} if url.startswith("sqlite:///") else {}
     for last in (False, False, True):
         try:
             storage = optuna.storages.RDBStorage(url, engine_kwargs=arguments)
@@ -74,6 +75,15 @@ def _study(url: str, name: str, objectives: dict[str, str]) -> optuna.Study:
     )
     study.set_metric_names(list(objectives))
     return study
+
+
+def _connected(url: str) -> sqlite3.Connection:
+    """A connection that waits for other people's short writes, and does not make them wait for the disk."""
+    connection = sqlite3.connect(url.removeprefix("sqlite:///"), timeout=60, check_same_thread=False)
+    if connection.execute("PRAGMA journal_mode").fetchone() == ("wal",):
+        # Then only a power cut can lose what is copied here, and --resume copies it again.
+        connection.execute("PRAGMA synchronous = NORMAL")
+    return connection
 
 
 if __name__ == "__main__":
