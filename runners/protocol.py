@@ -117,6 +117,8 @@ class Epoch:
         peak_memory_bytes: of that forward pass.
         accumulation: parts that a batch was taken in, for want of memory: above 1, batch norms saw less. [count]
         log: what the worker logged and warned since the last report.
+        host: the machine that trained it, where the runner was not told before.
+        device: of that machine.
     """
 
     epoch: int
@@ -131,6 +133,8 @@ class Epoch:
     peak_memory_bytes: int | None = None
     accumulation: int = 1
     log: str = ""
+    host: str = ""
+    device: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,7 +296,7 @@ class Proposer(Interface):
         """True when the sweep has spent what it may: what is in training is interrupted."""
 
     def started(self, trial: int, *, host: str, device: str) -> None:
-        """A worker has begun with it."""
+        """A worker has begun with it; where that is not known yet, the names are empty and come with the first epoch."""
 
     def epoch(self, trial: int, epoch: Epoch) -> None:
         """Recorded before it counts."""

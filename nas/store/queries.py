@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Iterable
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, func, select
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, select
 
 from blocks.architecture import freeze
 from blocks.errors import QueryError, law, nearest
@@ -98,6 +99,13 @@ def open_trials(connection: Connection, study_id: int, states: Collection[str]) 
 
 def trial_numbered(connection: Connection, study_id: int, number: int) -> Row | None:
     """Everything about one trial, log and traceback included, or None."""
+    row = connection.execute(_numbered(), {"study": study_id, "number": number}).mappings().one_or_none()
+    return _thawed(dict(row)) if row else None
+
+
+@functools.cache
+def _numbered() -> Select[Any]:
+    # Made once: to put some sixty columns together takes longer than to look the row up.
     query = _flat(FLAT).add_columns(
         trial.c.class_iou,
         trial.c.answers,
@@ -106,18 +114,22 @@ def trial_numbered(connection: Connection, study_id: int, number: int) -> Row | 
         trial.c.traceback,
         trial.c.log,
     )
-    found = connection.execute(query.where(trial.c.study_id == study_id, trial.c.number == number))
-    row = found.mappings().one_or_none()
-    return _thawed(dict(row)) if row else None
+    return query.where(trial.c.study_id == bindparam("study"), trial.c.number == bindparam("number"))
 
 
 def final_of(connection: Connection, identity: str, *, degraded: bool) -> Row | None:
     """The first trial anywhere in the store that reached a final result for this identity, at its full batch if any."""
-    query = _flat(FLAT).add_columns(trial.c.class_iou).where(trial.c.identity == identity, trial.c.state.in_(FINAL))
+    row = connection.execute(_final(degraded), {"identity": identity}).mappings().first()
+    return dict(row) if row else None
+
+
+@functools.cache
+def _final(degraded: bool) -> Select[Any]:
+    query = _flat(FLAT).add_columns(trial.c.class_iou)
+    query = query.where(trial.c.identity == bindparam("identity"), trial.c.state.in_(FINAL))
     if not degraded:
         query = query.where(trial.c.accumulation == 1)
-    row = connection.execute(query.order_by(trial.c.accumulation > 1, trial.c.id).limit(1)).mappings().first()
-    return dict(row) if row else None
+    return query.order_by(trial.c.accumulation > 1, trial.c.id).limit(1)
 
 
 def epochs(connection: Connection, trial_id: int) -> list[Row]:

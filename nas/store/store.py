@@ -174,11 +174,9 @@ class Store(Reader):
             return trial_id
 
     def start(self, trial_id: int, host: str, device: str) -> None:
-        """A worker has begun with it."""
+        """A worker has begun with it; told again, the store learns where, and keeps the time."""
         with database.writing(self._engine) as connection:
-            writes.change(
-                connection, trial_id, {"state": "running", "started": writes.now(), "host": host, "device": device}
-            )
+            writes.record_start(connection, trial_id, host, device)
 
     def epoch(self, trial_id: int, epoch: Epoch) -> None:
         """Record an epoch; the trial's own figures follow. The same epoch again replaces it and all that came after."""

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Table, delete, func, insert, select, update
+from sqlalchemy import Connection, Table, case, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from blocks.architecture import Architecture
@@ -85,6 +85,12 @@ def change(connection: Connection, trial_id: int, values: Mapping[str, Any], *, 
         raise StoreError(law("A change", "a trial that has not ended", {"trial": trial_id, "state": state}, remedy))
 
 
+def record_start(connection: Connection, trial_id: int, host: str, device: str) -> None:
+    """Record that a worker has begun: the time when it is told first, the place when that is known."""
+    moment = case((trial.c.state == "running", trial.c.started), else_=now())
+    change(connection, trial_id, {"state": "running", "started": moment, "host": host, "device": device})
+
+
 def record_epoch(connection: Connection, trial_id: int, value: Epoch) -> None:
     """Insert an epoch in place of the same one and all later ones, and bring the trial's own figures up to it."""
     # An epoch that comes again is a trial that continues from an older checkpoint: what followed is another life.
@@ -106,8 +112,8 @@ def record_epoch(connection: Connection, trial_id: int, value: Epoch) -> None:
     totals = {"epochs": value.epoch, "miou_best": best, "train_memory_bytes": peak, "train_seconds": seconds}
     totals["accumulation"] = value.accumulation
     measured = {name: figure for name in _MEASURED if (figure := getattr(value, name)) is not None}
-    totals["accumulation"] = value.accumulation
-    change(connection, trial_id, figures | totals | measured, log=value.log)
+    place = {name: said for name in ("host", "device") if (said := getattr(value, name))}
+    change(connection, trial_id, figures | totals | measured | place, log=value.log)
 
 
 def edit_study(connection: Connection, study_id: int, values: Mapping[str, Any]) -> None:

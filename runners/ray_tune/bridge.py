@@ -48,7 +48,6 @@ class Bridge:
         self._concurrent = concurrent
         self._packing = packing
         self._open: dict[str, Proposal] = {}
-        self._heard: set[str] = set()
         self._recorded: dict[int, int] = {}  # trial -> its last epoch that was recorded
         self._lost: list[Proposal] = []  # to be carried out again, on another worker
         self._retried: set[int] = set()
@@ -100,14 +99,11 @@ class Bridge:
         if self._broken is not None:
             raise self._broken
 
-    def started(self, ray_id: str, host: str = "", device: str = "") -> None:
-        """Tell the proposer once where a trial runs."""
-        if not host:
-            self._deadlines[ray_id] = Deadline(self._work)
-        if ray_id in self._open and (not host or ray_id not in self._heard):
-            self._proposer.started(self._open[ray_id].trial, host=host, device=device)
-            if host:
-                self._heard.add(ray_id)
+    def started(self, ray_id: str) -> None:
+        """Tell the proposer that a worker has a trial; where it runs comes with its first result."""
+        self._deadlines[ray_id] = Deadline(self._work)
+        if ray_id in self._open:
+            self._proposer.started(self._open[ray_id].trial, host="", device="")
 
     def result(self, ray_id: str, result: dict[str, Any]) -> str:
         """Record what a worker reports, then decide whether its trial goes on."""
@@ -121,8 +117,10 @@ class Bridge:
             return TrialScheduler.STOP  # type: ignore[no-any-return]
 
     def _heard_of(self, ray_id: str, proposal: Proposal, result: Mapping[str, Any]) -> str:
-        self.started(ray_id, result.get("host", ""), result.get("device", ""))
         epoch, outcome = result.get("epoch"), result.get("outcome")
+        if epoch is None and proposal.trial not in self._recorded:
+            # It ends before its first epoch, which would have said where.
+            self._proposer.started(proposal.trial, host=result.get("host", ""), device=result.get("device", ""))
         if epoch is not None:
             self._proposer.epoch(proposal.trial, epoch)
             self._recorded[proposal.trial] = epoch.epoch

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Generator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ray import tune
@@ -50,10 +51,13 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         from runners.failure import failure
 
         place = device(self._work)
-        result: dict[str, Any] = {"host": socket.gethostname(), "device": describe(place), "done": False}
+        where = {"host": socket.gethostname(), "device": describe(place)}
+        result: dict[str, Any] = {**where, "done": False}
         try:
             with exiting(self._deadline, self._work.traces(self._proposal.trial)):
                 result |= self._advance(place)
+            if "epoch" in result:
+                result["epoch"] = replace(result["epoch"], **where)
             self._deadline.heard()
         except Exception as error:
             if "CUDA error" in str(error):

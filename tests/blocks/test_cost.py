@@ -242,6 +242,43 @@ def test_counting_in_parts_is_counting_the_whole_network(model, context):
         assert cost_of(architecture, size=(64, 96), classes=7) == cost_of_module(network, image)
 
 
+@pytest.mark.parametrize(
+    "operation",
+    [
+        lambda x: x + x,
+        lambda x: x - 2 * x,
+        lambda x: x / 3,
+        lambda x: x / x,
+        lambda x: x * x[:1],
+        lambda x: x + x[..., :1],
+        lambda x: x / (x.sum(dim=2, keepdim=True) + 1e-12),
+        lambda x: x[:, :1] * x,
+        lambda x: x + x.new_empty(10),
+        lambda x: x[..., :1].contiguous() * x[:, :, :1].contiguous(),
+        lambda x: x.transpose(-1, -2) + x.transpose(-1, -2),
+        lambda x: x.transpose(-1, -2) + 1.5,
+        lambda x: x + torch.ones_like(x, dtype=torch.float64),
+        lambda x: x.clamp_min(1e-6),
+        lambda x: F.normalize(x, dim=1),
+        lambda x: F.normalize(x, dim=-1),
+        lambda x: torch.linalg.vector_norm(x, dim=(-1, -2)),
+        lambda x: F.linear(x.reshape(-1, x.shape[-1]), x.reshape(-1, x.shape[-1]), x[0, 0, 0, 0].expand(48)),
+    ],
+)
+def test_arithmetic_has_the_shapes_types_and_strides_that_it_has_without_shortcuts(operation):
+    image = torch.empty(2, 3, 8, 10, device="meta")
+    for x in (image, image.to(memory_format=torch.channels_last), image.half(), image.int(), image[..., ::2]):
+        try:
+            expected = operation(x)
+        except RuntimeError:  # no norm of integers
+            with pytest.raises(RuntimeError), Shortcuts():
+                operation(x)
+            continue
+        with Shortcuts():
+            found = operation(x)
+        assert (found.shape, found.dtype, found.stride()) == (expected.shape, expected.dtype, expected.stride())
+
+
 def test_the_shortcuts_answer_as_the_meta_device_does():
     layers = [
         nn.BatchNorm2d(3).eval(),
