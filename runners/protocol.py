@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Generator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -47,6 +48,7 @@ class Protocol:
     coarse: tuple[Component, ...]
     auxiliary: tuple[Component, ...] = ()
 
+    @functools.lru_cache(maxsize=64)  # noqa: B019 - a few small values; every trial of a study asks for the same
     def canonical(self) -> str:
         """The one JSON spelling: what `fingerprint` hashes and the store keeps."""
         plain = asdict(self) | {
@@ -296,7 +298,7 @@ class Proposer(Interface):
         """True when the sweep has spent what it may: what is in training is interrupted."""
 
     def started(self, trial: int, *, host: str, device: str) -> None:
-        """A worker has begun with it; where that is not known yet, the names are empty and come with the first epoch."""
+        """A worker has begun with it; a place that is not known yet is empty, and comes with the first epoch."""
 
     def epoch(self, trial: int, epoch: Epoch) -> None:
         """Recorded before it counts."""

@@ -44,7 +44,8 @@ def now() -> datetime:
 
 def add(connection: Connection, table: Table, values: Mapping[str, Any]) -> int:
     """Insert a row and return its id."""
-    key = connection.execute(insert(table).values(dict(values))).inserted_primary_key
+    # As parameters, not as `.values()`: the statement is the same for every row, and put together once.
+    key = connection.execute(insert(table), dict(values)).inserted_primary_key
     assert key is not None  # every table here has one
     return int(key[0])
 
@@ -106,7 +107,7 @@ def record_epoch(connection: Connection, trial_id: int, value: Epoch) -> None:
         "seconds": value.seconds,
         "train_memory_bytes": value.train_memory_bytes,
     }
-    connection.execute(insert(epoch).values({"trial_id": trial_id, "epoch": value.epoch, **figures, **own}))
+    connection.execute(insert(epoch), {"trial_id": trial_id, "epoch": value.epoch, **figures, **own})
     whole = select(func.max(epoch.c.miou), func.max(epoch.c.train_memory_bytes), func.sum(epoch.c.seconds))
     best, peak, seconds = connection.execute(whole.where(epoch.c.trial_id == trial_id)).one()
     totals = {"epochs": value.epoch, "miou_best": best, "train_memory_bytes": peak, "train_seconds": seconds}
