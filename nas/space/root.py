@@ -16,7 +16,7 @@ from nas.space.forbid import Rules
 from nas.space.mistakes import Mark, Mistakes
 from nas.space.nodes import Listing, Node, Scalar, Table, is_null, plain
 from nas.space.sections import Sections
-from nas.space.tree import LOSSES, Part, Slot, Tree, questions
+from nas.space.tree import LOSSES, Fixed, Part, Slot, Tree, questions
 from nas.space.values import Values
 from runners.training import Training
 
@@ -107,7 +107,8 @@ def answerable(tree: Tree, sampler: str, root: Table, mistakes: Mistakes) -> Non
 
 
 def sensible(read: Mapping[str, Any], root: Table, mistakes: Mistakes) -> None:
-    """Note options of the search that nothing else in the file gives a meaning to."""
+    """Note options that nothing else in the file gives a meaning to."""
+    rounds(read["tree"], root, mistakes)
     search = root.entries.get("search")
     if not isinstance(search, Table):
         return
@@ -122,6 +123,15 @@ def sensible(read: Mapping[str, Any], root: Table, mistakes: Mistakes) -> None:
     if read["search"].gpu_hours is not None and not read["resources"].gpus:
         needs, remedy = "trials that have a GPU", "Write resources: {gpu: 1}, or limit search.hours"
         mistakes.add(search.at("gpu_hours"), "search.gpu_hours", needs, {"resources.gpu": 0}, remedy)
+
+
+def rounds(tree: Tree, root: Table, mistakes: Mistakes) -> None:
+    """Note a training whose rounds would have no step, where the file fixes both numbers."""
+    fixed: dict[str, Any] = {f.option.name: f.leaf.value for f in tree.training.fields if isinstance(f.leaf, Fixed)}
+    training, iterations = root.entries.get("training"), fixed.get("iterations", 0)
+    if isinstance(training, Table) and 0 < iterations < fixed.get("epochs", 0):
+        got, remedy = {"iterations": iterations, "epochs": fixed["epochs"]}, "Write fewer epochs: rounds of iterations"
+        mistakes.add(training.at("iterations"), "training.iterations", "a step for every epoch", got, remedy)
 
 
 @dataclass(slots=True)
