@@ -43,7 +43,8 @@ def _rates(network: Network, training: Training) -> Callable[[str], float]:
     layers = depths(network.stages["backbone"], network.shapes) if training.layer_decay < 1.0 else {}
     if layers and len(set(layers.values())) == 1:
         got = {"backbone": network.architecture.backbone.name, "layers": 1}
-        raise RunError(law("training.layer_decay", "a backbone of two layers or more", got, "Set it to 1, or levels up"))
+        remedy = "Set it to 1, or have more levels of the backbone"
+        raise RunError(law("training.layer_decay", "a backbone of two layers or more", got, remedy))
     behind = max(layers.values(), default=0) + 1
 
     def rate(name: str) -> float:

@@ -13,8 +13,8 @@ class Training:
     """The recipe as a value; these names, bounds and defaults are the `training:` section of a space.
 
     Args:
-        epochs: passes over the training images, each ended by an evaluation; with `iterations`, so many rounds of steps,
-            each ended by an evaluation: rungs, reports and checkpoints count them as epochs. [count]
+        epochs: passes over the training images, each ended by an evaluation; with `iterations`, rounds of steps, each
+            ended by an evaluation: these are what rungs, reports and checkpoints call an epoch then. [count]
         iterations: steps of the optimiser in all, spread evenly over `epochs`: one stream of shuffled passes, in which
             no image is dropped. 0 trains for `epochs` passes, of each the last incomplete batch dropped. [count]
         subset: share of the training images that is used, chosen once and the same for every trial; a smaller share is
