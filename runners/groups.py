@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from blocks.backbones.depth import depths
-from blocks.errors import RunError, law
+from blocks.errors import BlockError, law
 from blocks.network import Network, Supervised
 from runners.training import Training
 
@@ -22,7 +22,7 @@ def parameter_groups(supervised: Supervised, training: Training) -> list[dict[st
     Beside what optimisers read, each group has `rate`: the factor of the schedule's learning rate.
 
     Raises:
-        RunError: a decay from layer to layer is asked for where the backbone has but one.
+        BlockError: a decay from layer to layer is asked for where the backbone has but one.
     """
     rate_of = _rates(supervised.network, training)
     found: dict[float, tuple[list[nn.Parameter], list[nn.Parameter]]] = {}
@@ -44,7 +44,7 @@ def _rates(network: Network, training: Training) -> Callable[[str], float]:
     if layers and len(set(layers.values())) == 1:
         got = {"backbone": network.architecture.backbone.name, "layers": 1}
         remedy = "Set it to 1, or have more levels of the backbone"
-        raise RunError(law("training.layer_decay", "a backbone of two layers or more", got, remedy))
+        raise BlockError(law("training.layer_decay", "a backbone of two layers or more", got, remedy))
     behind = max(layers.values(), default=0) + 1
 
     def rate(name: str) -> float:

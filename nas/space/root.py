@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from blocks.architecture import NONE, SLOTS, Architecture
@@ -15,8 +16,9 @@ from nas.space.components import Components
 from nas.space.forbid import Rules
 from nas.space.mistakes import Mark, Mistakes
 from nas.space.nodes import Listing, Node, Scalar, Table, is_null, plain
+from nas.space.questions import Choices
 from nas.space.sections import Sections
-from nas.space.tree import LOSSES, Fixed, Part, Slot, Tree, questions
+from nas.space.tree import LOSSES, Fixed, Leaf, Part, Slot, Tree, questions
 from nas.space.values import Values
 from runners.training import Training
 
@@ -126,12 +128,21 @@ def sensible(read: Mapping[str, Any], root: Table, mistakes: Mistakes) -> None:
 
 
 def rounds(tree: Tree, root: Table, mistakes: Mistakes) -> None:
-    """Note a training whose rounds would have no step, where the file fixes both numbers."""
-    fixed: dict[str, Any] = {f.option.name: f.leaf.value for f in tree.training.fields if isinstance(f.leaf, Fixed)}
-    training, iterations = root.entries.get("training"), fixed.get("iterations", 0)
-    if isinstance(training, Table) and 0 < iterations < fixed.get("epochs", 0):
-        got, remedy = {"iterations": iterations, "epochs": fixed["epochs"]}, "Write fewer epochs: rounds of iterations"
+    """Note a training whose rounds may have no step, whatever of it is asked."""
+    leaves = {f.option.name: f.leaf for f in tree.training.fields}
+    fewest = min((value for value in _reach(leaves["iterations"]) if value > 0), default=None)
+    most, training = max(_reach(leaves["epochs"])), root.entries.get("training")
+    if fewest is not None and fewest < most and isinstance(training, Table):
+        got, remedy = {"iterations": fewest, "epochs": most}, "Write fewer epochs: rounds of iterations"
         mistakes.add(training.at("iterations"), "training.iterations", "a step for every epoch", got, remedy)
+
+
+def _reach(leaf: Leaf) -> Sequence[Any]:
+    """The values of a whole number between which all others lie, the least above 0 among them."""
+    if isinstance(leaf, Fixed):
+        return (leaf.value,)
+    domain = leaf.question.domain
+    return domain.values if isinstance(domain, Choices) else (*islice(domain, 2), domain.last)
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from blocks.architecture import Architecture, Component
-from blocks.errors import RunError
+from blocks.errors import BlockError
 from blocks.network import Network, Supervised
 from runners.groups import parameter_groups
 from runners.optimise import Fit, learning_rate
@@ -84,7 +84,7 @@ def test_the_rate_falls_from_stage_to_stage_of_an_own_encoder():
 
 def test_an_encoder_of_one_layer_has_none_to_decay_by():
     supervised = supervised_with(Component.of("stdc1", {"levels": 1}))
-    with pytest.raises(RunError, match=r"layer_decay needs a backbone of two layers or more: got backbone='stdc1'"):
+    with pytest.raises(BlockError, match=r"layer_decay needs a backbone of two layers or more: got backbone='stdc1'"):
         parameter_groups(supervised, Training(layer_decay=0.9))
 
 
