@@ -79,7 +79,7 @@ class Shuffled:
             place, start = 1 + start // images, start % images
         order = self._order(place)
         for _ in range(len(self) - self.first):
-            batch = []
+            batch: list[tuple[int, int]] = []
             while len(batch) < self._batch:
                 if start == images:
                     place, start, order = place + 1, 0, self._order(place + 1)
