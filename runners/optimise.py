@@ -13,10 +13,13 @@ from torch import Tensor, nn
 
 from blocks.errors import RunError, law
 from blocks.network import Network, Supervised
+from runners import norms
+from runners.groups import parameter_groups
 from runners.training import Training
 
 _START = 1 / 25  # where the one-cycle rise begins, as a share of the peak
-_END = 1e-4  # where its descent ends
+_END = 1e-4  # where its descent ends, at the lowest
+_FUSED = frozenset({"cpu", "cuda", "mps", "xpu"})  # devices on which torch updates all weights in one kernel
 
 
 class Fit:
@@ -37,6 +40,8 @@ class Fit:
             got = {"precision": training.precision, "device": device.type}
             raise RunError(law("training.precision", "a CUDA device for float16", got, "Use bfloat16 or float32"))
         self.supervised, self._training, self._device = supervised, training, device
+        if training.norms == "frozen":
+            norms.freeze(self._backbone)
         self._optimizer = optimizer(supervised, training)
         self._scaler = torch.amp.GradScaler(device.type, enabled=half)
         self._average = Average(supervised.network, training.ema) if training.ema else None
@@ -49,13 +54,15 @@ class Fit:
     def step(self, images: Tensor, labels: Tensor, *, step: int, steps: int, parts: int = 1) -> Tensor:
         """Take step number `step`, counted from 0, of `steps` in the full schedule; return the loss, detached.
 
-        With several `parts`, the batch goes through the network in as many pieces, whose gradients are added up.
+        Where gradients are accumulated, `images` are all the batches of a step. With several `parts`, each batch goes
+        through the network in as many pieces. Gradients are added up so that every image weighs the same.
         """
+        rate = learning_rate(step, steps, self._training)
         for group in self._optimizer.param_groups:
-            group["lr"] = learning_rate(step, steps, self._training)
+            group["lr"] = rate * group["rate"]
         self._optimizer.zero_grad(set_to_none=True)
         losses = []
-        parts = max(1, min(parts, len(images) // 2))  # batch norms fail on a single image
+        parts = self._pieces(len(images), parts)
         for piece, truth in zip(images.tensor_split(parts), labels.tensor_split(parts), strict=True):
             with self._autocast():
                 loss = torch.stack(list(self.supervised(piece, truth).values())).sum()
@@ -71,6 +78,22 @@ class Fit:
         if self._average:
             self._average.update(step)
         return torch.stack(losses).sum()
+
+    def train(self) -> None:
+        """Put everything into training mode but what is frozen."""
+        self.supervised.train()
+        if self._training.norms == "frozen":
+            norms.hold(self._backbone)
+
+    @property
+    def _backbone(self) -> nn.Module:
+        return self.supervised.network.stages["backbone"]
+
+    def _pieces(self, images: int, parts: int) -> int:
+        """In how many pieces a step's images are taken; batch norms fail on a single one, unless that is the batch."""
+        fewest = min(2, self._training.batch)
+        batches = max(1, min(self._training.accumulate, images // fewest))
+        return batches * max(1, min(parts, images // batches // 2))
 
     def _autocast(self) -> torch.autocast:
         kind = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(self._training.precision)
@@ -120,32 +143,32 @@ def _tensors(module: nn.Module) -> Iterator[Tensor]:
     return chain(module.parameters(), module.buffers())
 
 
-def optimizer(module: nn.Module, training: Training) -> torch.optim.Optimizer:
-    """Make the optimiser; norms and biases (everything of one dimension) are exempt from weight decay."""
-    trained = [p for p in module.parameters() if p.requires_grad]
-    groups: list[dict[str, Any]] = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": training.weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+def optimizer(supervised: Supervised, training: Training) -> torch.optim.Optimizer:
+    """Make the optimiser, fused where the device has it; each group knows its `rate`, a factor of the schedule's."""
+    groups = parameter_groups(supervised, training)
+    fused = True if all(p.device.type in _FUSED for p in supervised.parameters()) else None
     if training.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=training.learning_rate, momentum=training.momentum, fused=True)
-    return torch.optim.AdamW(groups, lr=training.learning_rate, fused=True)
+        return torch.optim.SGD(groups, lr=training.learning_rate, momentum=training.momentum, fused=fused)
+    return torch.optim.AdamW(groups, lr=training.learning_rate, fused=fused)
 
 
 def learning_rate(step: int, steps: int, training: Training) -> float:
     """The rate of step number `step`, counted from 0: a linear rise over `warmup`, then the schedule's descent.
 
-    `one_cycle` rises from 1/25 of the peak and ends at 1/10000 of it; momentum stays as it is.
+    `one_cycle` rises from 1/25 of the peak and ends at 1/10000 of it; the others rise from 0 and end there. All end at
+    `floor` where that is higher. Momentum stays as it is.
     """
     rise = training.warmup * steps
     low = _START if training.schedule == "one_cycle" else 0.0
     if step < rise:
         return training.learning_rate * (low + (1.0 - low) * (step + 1) / (rise + 1))
     done = (step - rise) / max(1.0, steps - rise)
+    end = max(_END, training.floor) if training.schedule == "one_cycle" else training.floor
+    wave = end + (1.0 - end) * (1.0 + math.cos(math.pi * done)) / 2
     descent: dict[str, float] = {
-        "one_cycle": _END + (1.0 - _END) * (1.0 + math.cos(math.pi * done)) / 2,
-        "cosine": (1.0 + math.cos(math.pi * done)) / 2,
-        "poly": max(0.0, 1.0 - done) ** training.power,
+        "one_cycle": wave,
+        "cosine": wave,
+        "poly": end + (1.0 - end) * max(0.0, 1.0 - done) ** training.power,
         "constant": 1.0,
     }
     return training.learning_rate * descent[training.schedule]

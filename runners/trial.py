@@ -16,7 +16,7 @@ from blocks import catalogue
 from blocks.errors import DataError, RunError, law
 from blocks.measure import measure
 from blocks.network import Network, Supervised
-from runners import checkpoint, randomness
+from runners import checkpoint, norms, randomness
 from runners.data import DataSet
 from runners.data.batches import Batch, Shuffled, plain_batches, to_device, training_batches
 from runners.data.memory import InMemory, in_memory
@@ -57,7 +57,7 @@ class Trial:
         randomness.seed(proposal.seed, 0)
         self._fit = Fit(self._build(), self._training, device)
         self._order, self._train, self._val = self._batches()
-        self._steps = len(self._order) * self._training.epochs
+        self._steps = self._order.steps
 
     def _build(self) -> Supervised:
         protocol = self._proposal.protocol
@@ -77,6 +77,8 @@ class Trial:
             auxiliary=protocol.auxiliary,
             class_weights=weights,
         )
+        if self._training.norms == "synced":
+            norms.synchronise(supervised, self._device)
         return supervised.to(self._device).to(memory_format=self._format)
 
     def _batches(self) -> tuple[Shuffled, DataLoader[Batch], DataLoader[Batch]]:
@@ -159,7 +161,7 @@ class Trial:
             miou=scores.miou,
             pixel_accuracy=scores.pixel_accuracy,
             class_iou=scores.class_iou,
-            learning_rate=learning_rate(number * len(self._order) - 1, self._steps, self._training),
+            learning_rate=learning_rate(self._order.before(number + 1) - 1, self._steps, self._training),
             seconds=before + time.perf_counter() - began,
             train_memory_bytes=peak_bytes(self._device),
             accumulation=self._parts,
@@ -171,8 +173,8 @@ class Trial:
         within, self._within = self._within or {"losses": [], "seconds": 0.0}, None
         if "random" in within:
             randomness.restore(within["random"], self._device)
-        self._fit.supervised.train()
-        before = (number - 1) * len(self._order)
+        self._fit.train()
+        before = self._order.before(number)
         losses = _Losses(number, before, within["losses"], every=1 if self._device.type == "cpu" else _LOOK_EVERY)
         self._order.epoch, self._order.first = number, len(within["losses"])
         for step, batch in enumerate(self._train, start=before + self._order.first):

@@ -71,6 +71,7 @@ class Timm(nn.Module):
     ) -> None:
         super().__init__()
         check_name(model)
+        self.name = model
         channels = source.image_channels
         self.plan = _plan(model, output_stride, levels, channels, source.size)
         # Weights have no place on the meta device, where networks are only costed.

@@ -29,6 +29,8 @@ class Ohem(nn.Module):
         weight: factor of this loss in the sum.
         threshold: pixels below it are hard. [probability]
         min_kept: kept at least. [share of the labelled pixels]
+        label_smoothing: share of the target that is spread evenly over all classes; it changes the loss of a pixel, not
+            which ones are hard.
 
     Raises:
         BlockError: `class_weights` does not hold one weight a class.
@@ -54,19 +56,30 @@ class Ohem(nn.Module):
         weight: Annotated[float, Range(0.0, 100.0)] = 1.0,
         threshold: Annotated[float, Range(0.01, 1.0)] = 0.7,
         min_kept: Annotated[float, Range(0.0, 1.0)] = 0.0625,
+        label_smoothing: Annotated[float, Range(0.0, 0.99)] = 0.0,
     ) -> None:
         super().__init__()
         self.register_buffer("class_weights", checked_weights(classes, class_weights), persistent=False)
         self.weight = weight
         self.hard_loss = -math.log(threshold)
         self.min_kept = min_kept
+        self.label_smoothing = label_smoothing
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         losses = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="none")
         labelled = labels != IGNORE
         surprise = losses.detach()
         chosen = labelled & ((surprise > self.hard_loss) | (surprise >= self._least(surprise, labelled)))
-        if self.class_weights is not None:
+        if self.label_smoothing:
+            losses = F.cross_entropy(
+                logits,
+                labels,
+                self.class_weights,
+                ignore_index=IGNORE,
+                label_smoothing=self.label_smoothing,
+                reduction="none",
+            )
+        elif self.class_weights is not None:
             losses = losses * self.class_weights[labels.masked_fill(~labelled, 0)]
         return self.weight * weighted_mean(losses, labels, self.class_weights, chosen)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from blocks.architecture import NONE, SLOTS, Architecture
@@ -15,8 +16,9 @@ from nas.space.components import Components
 from nas.space.forbid import Rules
 from nas.space.mistakes import Mark, Mistakes
 from nas.space.nodes import Listing, Node, Scalar, Table, is_null, plain
+from nas.space.questions import Choices
 from nas.space.sections import Sections
-from nas.space.tree import LOSSES, Part, Slot, Tree, questions
+from nas.space.tree import LOSSES, Fixed, Leaf, Part, Slot, Tree, questions
 from nas.space.values import Values
 from runners.training import Training
 
@@ -107,7 +109,8 @@ def answerable(tree: Tree, sampler: str, root: Table, mistakes: Mistakes) -> Non
 
 
 def sensible(read: Mapping[str, Any], root: Table, mistakes: Mistakes) -> None:
-    """Note options of the search that nothing else in the file gives a meaning to."""
+    """Note options that nothing else in the file gives a meaning to."""
+    rounds(read["tree"], root, mistakes)
     search = root.entries.get("search")
     if not isinstance(search, Table):
         return
@@ -122,6 +125,24 @@ def sensible(read: Mapping[str, Any], root: Table, mistakes: Mistakes) -> None:
     if read["search"].gpu_hours is not None and not read["resources"].gpus:
         needs, remedy = "trials that have a GPU", "Write resources: {gpu: 1}, or limit search.hours"
         mistakes.add(search.at("gpu_hours"), "search.gpu_hours", needs, {"resources.gpu": 0}, remedy)
+
+
+def rounds(tree: Tree, root: Table, mistakes: Mistakes) -> None:
+    """Note a training whose rounds may have no step, whatever of it is asked."""
+    leaves = {f.option.name: f.leaf for f in tree.training.fields}
+    fewest = min((value for value in _reach(leaves["iterations"]) if value > 0), default=None)
+    most, training = max(_reach(leaves["epochs"])), root.entries.get("training")
+    if fewest is not None and fewest < most and isinstance(training, Table):
+        got, remedy = {"iterations": fewest, "epochs": most}, "Write fewer epochs: rounds of iterations"
+        mistakes.add(training.at("iterations"), "training.iterations", "a step for every epoch", got, remedy)
+
+
+def _reach(leaf: Leaf) -> Sequence[Any]:
+    """The values of a whole number between which all others lie, the least above 0 among them."""
+    if isinstance(leaf, Fixed):
+        return (leaf.value,)
+    domain = leaf.question.domain
+    return domain.values if isinstance(domain, Choices) else (*islice(domain, 2), domain.last)
 
 
 @dataclass(slots=True)

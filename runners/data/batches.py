@@ -2,50 +2,105 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, SequentialSampler
 
+from blocks.errors import RunError, law
 from runners.data.augment import augment, generator
 from runners.data.contract import Split
 from runners.training import Training
 
 Batch = tuple[Tensor, Tensor]
 
+_DRAW: Final = 20  # of the subset: any number would do, but it must never change
+
 
 class Augmented(Dataset[Batch]):
-    """Training samples, asked for by (epoch, index): processes that load outlive an epoch, so it travels along."""
+    """Training samples, asked for by (pass, index): processes that load outlive a pass, so it travels along."""
 
     def __init__(self, split: Split, training: Training, seed: int) -> None:
         self._split, self._training, self._seed = split, training, seed
 
     def __getitem__(self, key: tuple[int, int]) -> Batch:
-        epoch, index = key
+        number, index = key
         image, label = self._split[index]
-        return augment(image, label, self._training, generator(self._seed, epoch, index))
+        return augment(image, label, self._training, generator(self._seed, number, index))
 
 
 class Shuffled:
-    """Batches of (epoch, index), in an order that (seed, epoch) decides; set `epoch` before each pass.
+    """Batches of (pass, index), in an order that (seed, pass) decides; set `epoch` before each round of them.
 
-    A pass begins with batch number `first`, counted from 0: those before it are left out.
-    The last incomplete batch is dropped, unless it is the only one.
+    A round begins with batch number `first`, counted from 0: those before it are left out. Without `iterations`, each
+    round is a pass, whose last incomplete batch is dropped unless it is the only one. With them, passes follow each
+    other without a gap, batches may lie across two of them, and rounds differ by one step at most.
+
+    Args:
+        samples: training images that there are. [count]
+        batch: images per step. [count]
+        seed: of the order.
+        epochs: rounds. [count]
+        iterations: steps in all; 0 makes each round a pass. [count]
+        share: of the images that is used, the same whatever the seed.
+
+    Raises:
+        RunError: there are fewer steps than rounds.
     """
 
-    def __init__(self, samples: int, batch: int, seed: int) -> None:
-        self._samples, self._batch, self._seed = samples, min(batch, samples), seed
+    def __init__(
+        self, samples: int, batch: int, seed: int, *, epochs: int, iterations: int = 0, share: float = 1.0
+    ) -> None:
+        if 0 < iterations < epochs:
+            got = {"iterations": iterations, "epochs": epochs}
+            raise RunError(law("training.iterations", "a step for every epoch", got, "Lower epochs"))
+        self._samples, self._seed, self._endless = samples, seed, iterations > 0
+        self._chosen = chosen(samples, share)
+        self._batch = batch if self._endless else min(batch, len(self._chosen))
+        self.steps = iterations or epochs * (len(self._chosen) // self._batch)
+        self._epochs = epochs
         self.epoch, self.first = 1, 0
 
+    def before(self, epoch: int) -> int:
+        """Steps before a round, the first of which is number 1. [count]"""
+        return self.steps * (epoch - 1) // self._epochs
+
     def __len__(self) -> int:
-        return self._samples // self._batch
+        return self.before(self.epoch + 1) - self.before(self.epoch)
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        order = generator(self._seed, self.epoch, self._samples).permutation(self._samples).tolist()
-        for start in range(self.first * self._batch, len(self) * self._batch, self._batch):
-            yield [(self.epoch, index) for index in order[start : start + self._batch]]
+        images = len(self._chosen)
+        number, place = (self.before(self.epoch) if self._endless else 0) + self.first, self.epoch
+        start = number * self._batch
+        if self._endless:
+            place, start = 1 + start // images, start % images
+        order = self._order(place)
+        for _ in range(len(self) - self.first):
+            batch: list[tuple[int, int]] = []
+            while len(batch) < self._batch:
+                if start == images:
+                    place, start, order = place + 1, 0, self._order(place + 1)
+                piece = order[start : start + self._batch - len(batch)]
+                batch += [(place, index) for index in piece]
+                start += len(piece)
+            yield batch
+
+    def _order(self, number: int) -> list[int]:
+        """The images of a pass."""
+        # The count of all is no image's number: no image is augmented by the numbers that the pass is shuffled with.
+        order = generator(self._seed, number, self._samples).permutation(len(self._chosen))
+        return [self._chosen[place] for place in order.tolist()]
+
+
+def chosen(samples: int, share: float) -> Sequence[int]:
+    """Which images a share of them is: drawn once for all, at least one; a smaller share is part of a larger one."""
+    if share == 1.0:
+        return range(samples)
+    drawn = np.random.default_rng(_DRAW).permutation(samples)
+    return sorted(drawn[: max(1, round(share * samples))].tolist())
 
 
 class Plain(Dataset[Batch]):
@@ -65,7 +120,14 @@ def training_batches(
     split: Split, training: Training, seed: int, *, loaders: int, pin: bool
 ) -> tuple[Shuffled, DataLoader[Batch]]:
     """Return the loader of augmented batches and the order that it follows."""
-    order = Shuffled(len(split), training.batch, seed)
+    order = Shuffled(
+        len(split),
+        training.batch * training.accumulate,
+        seed,
+        epochs=training.epochs,
+        iterations=training.iterations,
+        share=training.subset,
+    )
     return order, _loader(Augmented(split, training, seed), order, loaders=loaders, pin=pin)
 
 

@@ -83,6 +83,24 @@ def test_ohem_averages_over_the_hard_pixels(threshold, min_kept, weights, batch)
     assert got.item() == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize("weights", [None, WEIGHTS])
+def test_ohem_of_all_pixels_smooths_as_torch_does(weights, batch):
+    expected = F.cross_entropy(*batch, weights, ignore_index=IGNORE, label_smoothing=0.1)
+    torch.testing.assert_close(Ohem(CLASSES, weights, threshold=1.0, label_smoothing=0.1)(*batch), expected)
+
+
+def test_smoothing_changes_no_choice_of_ohem(batch):
+    """A pixel that is not hard gets no gradient, smoothed or not."""
+    logits, labels = batch
+    moved = []
+    for smoothing in (0.0, 0.1):
+        loss = Ohem(CLASSES, threshold=0.3, label_smoothing=smoothing)(logits, labels)
+        (gradient,) = torch.autograd.grad(loss, logits)
+        moved.append(gradient.abs().amax(1) > 0)
+    assert torch.equal(*moved)
+    assert 0 < moved[0].sum() < (labels != IGNORE).sum()
+
+
 def test_ohem_without_hard_pixels_and_without_a_least_share_is_zero():
     labels = torch.zeros(1, 4, 4, dtype=torch.long)
     logits = F.one_hot(labels, CLASSES).movedim(-1, 1).float() * 5

@@ -97,6 +97,22 @@ def test_drop_path_acts_in_training_alone():
     assert max(m.drop_prob for m in drops) == pytest.approx(0.9)
 
 
+@pytest.mark.parametrize("model", ["resnet18", "mobilenetv3_small_100", "convnext_atto", "vit_tiny_patch16_224"])
+def test_drop_path_rises_over_the_blocks(model):
+    with torch.device("meta"):
+        built = backbone((64, 64), model=model, drop_path=0.3)
+    rates = [m.drop_prob for m in built.modules() if type(m).__name__ == "DropPath" and m.drop_prob]
+    assert rates == sorted(rates)
+    assert len(rates) >= 7
+    assert 0.25 < rates[-1] <= 0.3001, "some count blocks that are left out here"
+
+
+@pytest.mark.parametrize("model", ["vgg11", "densenet121"])
+def test_a_model_without_drop_path_says_so(model):
+    with torch.device("meta"), pytest.raises(BlockError, match=r"serves as asked: got.*drop_path_rate=0\.3"):
+        backbone((64, 64), model=model, drop_path=0.3)
+
+
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_the_image_is_normalised_with_the_models_statistics(channels):
     built = backbone((64, 64), image_channels=channels, model="vit_tiny_patch16_224.augreg_in21k_ft_in1k")

@@ -37,6 +37,8 @@ CASES = {
     "true is no number": ("training: {epochs: true}", "4:20: training.epochs needs int: got epochs=True. Change the value."),
     "float is no int": ("training: {epochs: 8.0}", "4:20: training.epochs needs int: got epochs=8.0. Change the value."),
     "out of bounds": ("training: {epochs: 0}", "4:20: training.epochs needs int from 1 to 100000: got epochs=0. Change the value."),
+    "fewer steps than rounds": ("training: {iterations: 7, epochs: 8}", "4:12: training.iterations needs a step for every epoch: got iterations=7, epochs=8. Write fewer epochs: rounds of iterations."),
+    "perhaps fewer steps": ("training: {iterations: {choice: [0, 50, 9]}, epochs: {int: [4, 12], step: 4}}", "4:12: training.iterations needs a step for every epoch: got iterations=9, epochs=12. Write fewer epochs: rounds of iterations."),
     "bad word": ("training: {optimizer: adamv}", "4:23: training.optimizer needs one of adamw, sgd: got optimizer='adamv'. Did you mean 'adamw'?"),
     "bad choice": ("training: {batch: {choice: [4, x]}}", "4:32: training.batch needs int: got batch='x'. Change the value."),
     "same choice twice": ("training: {clip: {choice: [1, 1.0]}}", "4:31: training.clip needs each choice once: got choice=1.0. Remove one of them."),
