@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from blocks.architecture import NONE, SLOTS, Architecture
+from blocks.architecture import NONE, SLOTS, Architecture, Component
 from blocks.errors import SpaceError, nearest
 from blocks.options import Option, options_of
 from nas.space import count
@@ -16,7 +16,7 @@ from nas.space.forbid import Rules
 from nas.space.mistakes import Mark, Mistakes
 from nas.space.nodes import Listing, Node, Scalar, Table, is_null, plain
 from nas.space.sections import Sections
-from nas.space.tree import LOSSES, Part, Slot, Tree, questions
+from nas.space.tree import LOSSES, Fixed, Part, Slot, Tree, questions
 from nas.space.values import Values
 from runners.training import Training
 
@@ -51,6 +51,7 @@ def built(root: Table, name: str, mistakes: Mistakes) -> dict[str, Any] | None:
         return None
     answerable(read["tree"], read["search"].sampler.name, root, mistakes)
     sensible(read, root, mistakes)
+    judged(read["tree"], found[0], root, mistakes)
     read["ablation"] = ablation(root.entries.get("ablation"), read["tree"], sections, mistakes)
     return read | {"data": found[0], "place": found[1]}
 
@@ -122,6 +123,23 @@ def sensible(read: Mapping[str, Any], root: Table, mistakes: Mistakes) -> None:
     if read["search"].gpu_hours is not None and not read["resources"].gpus:
         needs, remedy = "trials that have a GPU", "Write resources: {gpu: 1}, or limit search.hours"
         mistakes.add(search.at("gpu_hours"), "search.gpu_hours", needs, {"resources.gpu": 0}, remedy)
+
+
+def judged(tree: Tree, data: Component, root: Table, mistakes: Mistakes) -> None:
+    """Note an evaluation in batches of one size where samples keep their proportions, and so differ in size."""
+    options, subject = dict(data.options), f"data.{data.name}"
+    short, long = options.get("short"), options.get("long")
+    node = root.entries["data"]
+    if isinstance(long, int) and (not isinstance(short, int) or long < short):
+        got, remedy = {"short": short, "long": long}, "Write short, or drop long"
+        mistakes.add(node.mark, f"{subject}.long", "a shorter side that is at most as long", got, remedy)
+    leaf = next(field.leaf for field in tree.training.fields if field.option.name == "evaluation")
+    resized = leaf.value == "resized" if isinstance(leaf, Fixed) else "resized" in leaf.question.domain
+    if short is not None and resized:
+        section = root.entries.get("training")
+        mark = section.at("evaluation") if isinstance(section, Table) and "evaluation" in section else node.mark
+        got, remedy = {"evaluation": "resized", f"{subject}.short": short}, "Write training.evaluation: whole"
+        mistakes.add(mark, "training.evaluation", "whole or sliding, as samples differ in size", got, remedy)
 
 
 @dataclass(slots=True)
