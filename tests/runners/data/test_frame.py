@@ -96,5 +96,3 @@ def test_samples_have_the_proportions_of_their_files(name, tmp_path, draw_varied
     image, label = made.split("train")[0]
     for number in range(3):
         assert abs(float(image[0][label == number].float().mean()) - (20 + 100 * number)) < 15
-
-
