@@ -215,3 +215,9 @@ def test_a_trial_is_told_at_once_that_resized_will_not_do(varied, work, proposal
     made = train_folder(proposal, varied, "resized")
     with pytest.raises(RunError, match=r"Write training\.evaluation: whole"):
         carry_out(made, dataclasses.replace(work, place={"root": str(varied)}))
+
+
+def test_a_real_network_of_one_size_fails_before_its_first_epoch(varied, work, proposal, carry_out):
+    made = train_folder(proposal, varied, "whole", model="test_vit")
+    with pytest.raises(BlockError, match=r"Write training\.evaluation: sliding"):
+        carry_out(made, dataclasses.replace(work, place={"root": str(varied)}))
