@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+import torch
 from numpy.random import Generator
 from torch import Tensor
 from torchvision.transforms.v2 import functional as transforms
@@ -63,7 +64,9 @@ def saturated(pixels: Tensor, factor: float) -> Tensor:
     The value of HSV is the largest channel, and saturation is by how much, relative to it, the smallest one is below.
     So each channel's distance to the largest grows by the factor, until the smallest is 0.
     """
-    value, least = pixels.amax(0, keepdim=True), pixels.amin(0, keepdim=True)
+    red, green, blue = pixels
+    value = torch.maximum(torch.maximum(red, green), blue)
+    least = torch.minimum(torch.minimum(red, green), blue)
     # Where a pixel is grey all distances are 0, whatever they are multiplied by.
-    most = value / (value - least).clamp_min_(1e-6)
-    return value - (value - pixels).mul_(most.clamp_max_(factor))
+    most = (value / (value - least).clamp_min_(1e-6)).clamp_max_(factor)
+    return (pixels - value).mul_(most).add_(value)
