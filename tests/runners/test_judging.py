@@ -221,3 +221,18 @@ def test_a_real_network_of_one_size_fails_before_its_first_epoch(varied, work, p
     made = train_folder(proposal, varied, "whole", model="test_vit")
     with pytest.raises(BlockError, match=r"Write training\.evaluation: sliding"):
         carry_out(made, dataclasses.replace(work, place={"root": str(varied)}))
+
+
+def test_where_there_are_no_files_whole_images_give_the_figures_of_batches():
+    component = Component.of("shapes", {"size": (32, 48), "train": 4, "val": 5})
+    torch.manual_seed(0)
+    network = nn.Conv2d(3, 6, 1).eval()
+    data = dataset(component, {})
+    found = [
+        Judging(data, data.split("val"), Training(evaluation=evaluation), batch=2, loaders=0, pin=False)(
+            network, device=CPU
+        )
+        for evaluation in ("resized", "whole")
+    ]
+    assert found[0].miou == pytest.approx(found[1].miou, abs=1e-3)
+    assert found[0].pixel_accuracy == pytest.approx(found[1].pixel_accuracy, abs=1e-3)
