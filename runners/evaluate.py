@@ -12,7 +12,7 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 from blocks.errors import DataError, law
 from runners.data.batches import Batch, to_device
 from runners.data.contract import IGNORE, DataInfo, FromFiles, Split
-from runners.inference import Inference, predict
+from runners.inference import Inference, classified
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,8 @@ def evaluate_split(
 ) -> Scores:
     """Judge a network on every sample of a split, at the label's own size where the data set gives it.
 
+    A single scale of samples that keep their proportions is what `training.evaluation` judges after each epoch.
+
     Args:
         network: on the device, in eval mode.
         split: the samples.
@@ -71,14 +73,55 @@ def evaluate_split(
     for index in shown(range(len(split))):
         image, label = own_size(split, index)
         _check_label(label, info, index)
-        truth = label.to(device).long()
-        pixels = image.to(device).float().div_(255)
-        found = predict(network, pixels, size=info.size, to=(truth.shape[0], truth.shape[1]), how=how).argmax(dim=0)
-        confusion += _pairs(found, truth, info.classes)
+        shape = None
+        if info.varies:
+            sample = split[index][0]
+            shape = (sample.shape[-2], sample.shape[-1])
+            # Several scales are taken from all pixels that there are, one scale from those that training has.
+            image = sample if how.scales == (1.0,) else image
+        confusion += _confusion(network, image.to(device), label.to(device).long(), info, how=how, shape=shape)
     if not confusion.any():
         remedy = "Choose a split whose labels are published"
         raise DataError(law("An evaluation", "labelled pixels", {"samples": len(split), "labelled": 0}, remedy))
     return scores(confusion)
+
+
+@torch.inference_mode()
+def evaluate_samples(
+    network: nn.Module, samples: Iterable[Batch], info: DataInfo, how: Inference, *, device: torch.device
+) -> Scores:
+    """Judge a network, in float32 and in eval mode, where it stays, on samples one by one.
+
+    Args:
+        network: on the device.
+        samples: each image, (C, H, W), uint8, and its label of any size.
+        info: of the data set; where samples vary, an image is predicted at the size that it comes with.
+        how: whole or by windows, flips, scales.
+        device: where the network is.
+    """
+    network.eval()
+    confusion = torch.zeros(info.classes, info.classes, dtype=torch.int64, device=device)
+    for number, (image, label) in enumerate(samples):
+        _check_label(label, info, number)
+        pixels, truth = image.to(device, non_blocking=True), label.to(device, non_blocking=True).long()
+        shape = (image.shape[-2], image.shape[-1]) if info.varies else None
+        confusion += _confusion(network, pixels, truth, info, how=how, shape=shape)
+    return scores(confusion)
+
+
+def _confusion(
+    network: nn.Module,
+    image: Tensor,
+    truth: Tensor,
+    info: DataInfo,
+    *,
+    how: Inference,
+    shape: tuple[int, int] | None,
+) -> Tensor:
+    """The confusion matrix of one sample: (C, H, W), uint8, and a label of any size, int64."""
+    to = (truth.shape[0], truth.shape[1])
+    found = classified(network, image.float().div_(255), size=info.size, to=to, how=how, shape=shape)
+    return _pairs(found, truth, info.classes)
 
 
 def scores_of(found: Tensor, truth: Tensor, classes: int) -> Scores:

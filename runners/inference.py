@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -30,7 +30,8 @@ class Inference:
 
     Args:
         sliding: slide a window of the training size over the image at its own size, by two thirds of the window, and
-            average the logits where windows overlap; else the whole image is brought to the training size.
+            average the logits where windows overlap; else the whole image is brought to the training size. Samples that
+            keep their proportions are at the size that the data set gives them, here as there.
         flip: average with the prediction of the mirrored image.
         scales: average over the image at these sizes, relative to what `sliding` says.
     """
@@ -69,7 +70,15 @@ def restored(architecture: Architecture, protocol: Protocol, state: Mapping[str,
 
 
 @torch.inference_mode()
-def predict(network: nn.Module, image: Tensor, *, size: tuple[int, int], to: tuple[int, int], how: Inference) -> Tensor:
+def predict(
+    network: nn.Module,
+    image: Tensor,
+    *,
+    size: tuple[int, int],
+    to: tuple[int, int],
+    how: Inference,
+    shape: tuple[int, int] | None = None,
+) -> Tensor:
     """Probabilities of the classes at every pixel, averaged over scales and flips.
 
     Shape:
@@ -82,27 +91,80 @@ def predict(network: nn.Module, image: Tensor, *, size: tuple[int, int], to: tup
         size: height and width that the network was trained at. [px]
         to: height and width of the prediction. [px]
         how: whole or by windows, flips, scales.
+        shape: height and width at scale 1 of an image that keeps its proportions. To be predicted as a whole, its sides
+            are resized to the nearest multiples of 32, or of what of 32 divides the training size: no network is then
+            given sides that it cannot halve, and none sees padding. None is an image at its own size for windows, and
+            at `size` as a whole. [px]
     """
-    views = [(scale, mirrored) for scale in how.scales for mirrored in ((False, True) if how.flip else (False,))]
+    views = [_View(scale, mirrored) for scale in how.scales for mirrored in ((False, True) if how.flip else (False,))]
     found: Tensor | None = None
-    for scale, mirrored in views:
-        logits = _logits(network, image.flip(-1) if mirrored else image, size, scale, how)
-        if mirrored:
-            logits = logits.flip(-1)
+    for view in views:
         # The tool boxes turn logits into probabilities at the label's size.
-        probabilities = _resized(logits[None].float(), to, antialias=False)[0].softmax(dim=0)
+        logits = _logits(network, image, view, _Sizes(size, shape, to), sliding=how.sliding)
+        probabilities = logits.softmax(dim=0)
         found = probabilities if found is None else found + probabilities
     assert found is not None  # there is one view at least
     return found / len(views)
 
 
-def _logits(network: nn.Module, image: Tensor, size: tuple[int, int], scale: float, how: Inference) -> Tensor:
-    if how.sliding:
-        height, width = image.shape[-2:]
-        sides = (max(1, round(height * scale)), max(1, round(width * scale)))
-        return slide(network, _resized(image[None], sides)[0], window=size)
-    sides = size if scale == 1.0 else (_multiple(size[0] * scale), _multiple(size[1] * scale))
-    return whole(network, _resized(image[None], sides)[0])
+@torch.inference_mode()
+def classified(
+    network: nn.Module,
+    image: Tensor,
+    *,
+    size: tuple[int, int],
+    to: tuple[int, int],
+    how: Inference,
+    shape: tuple[int, int] | None = None,
+) -> Tensor:
+    """The most probable class of every pixel, `to` int64; arguments as those of `predict`."""
+    if how.flip or len(how.scales) > 1:
+        return predict(network, image, size=size, to=to, how=how, shape=shape).argmax(dim=0)
+    # Of one view, the largest logit is the largest probability, and half of the work is saved.
+    view = _View(how.scales[0], mirrored=False)
+    return _logits(network, image, view, _Sizes(size, shape, to), sliding=how.sliding).argmax(dim=0)
+
+
+class _View(NamedTuple):
+    """One look at an image."""
+
+    scale: float
+    mirrored: bool
+
+
+class _Sizes(NamedTuple):
+    """Heights and widths, as `predict` is told them. [px]"""
+
+    trained: tuple[int, int]
+    shape: tuple[int, int] | None
+    to: tuple[int, int]
+
+    def whole(self, scale: float) -> tuple[int, int]:
+        """What a whole image is resized to."""
+        if self.shape is not None:
+            grain = math.gcd(_GRAIN, *self.trained)
+            return _multiple(self.shape[0] * scale, grain), _multiple(self.shape[1] * scale, grain)
+        if scale == 1.0:
+            return self.trained
+        return _multiple(self.trained[0] * scale), _multiple(self.trained[1] * scale)
+
+    def windowed(self, image: Tensor, scale: float) -> tuple[int, int]:
+        """What an image is resized to that windows slide over."""
+        height, width = self.shape or image.shape[-2:]
+        return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def _logits(network: nn.Module, image: Tensor, view: _View, sizes: _Sizes, *, sliding: bool) -> Tensor:
+    """The logits that one view gives, float32 at the size of the prediction."""
+    if view.mirrored:
+        image = image.flip(-1)
+    if sliding:
+        found = slide(network, _resized(image[None], sizes.windowed(image, view.scale))[0], window=sizes.trained)
+    else:
+        found = whole(network, _resized(image[None], sizes.whole(view.scale))[0])
+    if view.mirrored:
+        found = found.flip(-1)
+    return _resized(found[None].float(), sizes.to, antialias=False)[0]
 
 
 def whole(network: nn.Module, image: Tensor) -> Tensor:
@@ -150,8 +212,8 @@ def _batches(places: list[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]:
         yield places[first : first + _AT_ONCE]
 
 
-def _multiple(side: float) -> int:
-    return max(_GRAIN, _GRAIN * round(side / _GRAIN))
+def _multiple(side: float, grain: int = _GRAIN) -> int:
+    return max(grain, grain * round(side / grain))
 
 
 def _resized(x: Tensor, size: tuple[int, int], *, antialias: bool = True) -> Tensor:

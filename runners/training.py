@@ -43,10 +43,17 @@ class Training:
             sense for pretrained ones; `synced` lets the processes that train one network share the statistics of all
             batch norms, and is `batch` where there is one process.
         precision: of the forward pass under autocast; float16 scales the loss.
-        scale: random resize, relative to the training size. [low, high]
+        scale: random resize, relative to the size of the sample. [low, high]
+        largest_class: a crop in which one class has a larger share of what is labelled is drawn again, up to ten times;
+            1 takes every crop. [share]
         flip: probability of a horizontal flip.
+        photometric: distort colours as SSD does: brightness by up to 32/255, contrast and saturation by 0.5 to 1.5, hue
+            by up to 36 degrees, each in half of the images.
         jitter: strength of brightness, contrast and saturation jitter; 0 is none.
         class_weights: `inverse_log` weighs a class by 1 / ln(1.02 + its share of the pixels) (ENet).
+        evaluation: after each epoch: `resized` judges image and label as they are stretched for training, `whole` each
+            image as a whole against its label at the original size, `sliding` by windows of the training size, moved
+            by two thirds of it, against that label too. Samples of any size need one of the last two.
     """
 
     epochs: Annotated[int, Range(1, 100_000)] = 20
@@ -71,6 +78,9 @@ class Training:
     norms: Literal["batch", "frozen", "synced"] = "batch"
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     scale: Annotated[tuple[float, float], Range(0.1, 10.0)] = (0.75, 1.5)
+    largest_class: Annotated[float, Range(0.05, 1.0)] = 1.0
     flip: Annotated[float, Range(0.0, 1.0)] = 0.5
-    jitter: Annotated[float, Range(0.0, 1.0)] = 0.2
+    photometric: bool = False
+    jitter: Annotated[float, Range(0.0, 1.0), When("photometric", False)] = 0.2
     class_weights: Literal["none", "inverse_log"] = "none"
+    evaluation: Literal["resized", "whole", "sliding"] = "resized"

@@ -93,7 +93,9 @@ def named(name: str, sets: Sequence[str], root: str) -> tuple[Component, dict[st
     if name in DATASETS and name not in shipped():
         # Only the data of it matter. As a space, it reads options and variables as every space does.
         where = ", ".join(f'{key}: "${{{name.upper()}}}"' for key in supplied(DATASETS[name]))
-        text = f"data: {{{name}: {{{where}}}}}\narchitecture: {{backbone: {{timm: {{model: resnet18}}}}}}"
+        # `whole` judges samples of one size and of several.
+        rest = "architecture: {backbone: {timm: {model: resnet18}}}\ntraining: {evaluation: whole}"
+        text = f"data: {{{name}: {{{where}}}}}\n{rest}"
         space = Space.loads(text, name, sets)
     else:
         space = Space.load(name, sets)

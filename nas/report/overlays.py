@@ -13,7 +13,7 @@ from nas.study.trained import Trained
 from runners.data import IGNORE, DataSet, SplitName
 from runners.data.contract import opened
 from runners.evaluate import scores_of
-from runners.inference import Inference, predict
+from runners.inference import Inference, classified
 
 
 def write_predictions(
@@ -39,7 +39,9 @@ def write_predictions(
     for index in sorted(random.Random(seed).sample(range(len(samples)), min(images, len(samples)))):
         image, label = samples[index]
         inputs = image.to(device).float().div_(255)
-        guess = predict(found.network, inputs, size=info.size, to=info.size, how=Inference()).argmax(dim=0).cpu()
+        to = (label.shape[0], label.shape[1])
+        shape = to if info.varies else None
+        guess = classified(found.network, inputs, size=info.size, to=to, how=Inference(), shape=shape).cpu()
         pixels, truth, guessed = pixels_of(image), label.numpy(), guess.numpy().astype(np.uint8)
         panels = [pixels, overlay(pixels, truth, info), overlay(pixels, guessed, info)]
         miou = scores_of(guess, label.long(), info.classes).miou
@@ -47,4 +49,4 @@ def write_predictions(
         tiles.append(tile(panels, caption))
         seen |= set(np.unique(truth).tolist()) | set(np.unique(guessed).tolist())
     shown = sorted(seen - {IGNORE}) + sorted(seen & {IGNORE})
-    save(stacked([*tiles, legend(shown, info, width=tiles[0].width)]), path)
+    save(stacked([*tiles, legend(shown, info, width=max(tile.width for tile in tiles))]), path)

@@ -59,7 +59,8 @@ def write_samples(path: Path, data: DataSet, *, samples: int = 4, seed: int = 0)
             panels = [pixels, overlay(pixels, label.numpy(), data.info)]
             tiles.append(tile(panels, f"{name}: {sample_name(split, index)}"))
             seen |= set(np.unique(label.numpy()).tolist())
-    save(stacked([*_beside(tiles), legend(sorted(seen), data.info, width=2 * tiles[0].width + _GAP)]), path)
+    rows = _beside(tiles)
+    save(stacked([*rows, legend(sorted(seen), data.info, width=rows[0].width)]), path)
 
 
 def save(picture: Image.Image, path: Path) -> None:
@@ -122,13 +123,13 @@ def legend(seen: Sequence[int], info: DataInfo, *, width: int) -> Image.Image:
 
 
 def _beside(tiles: Sequence[Image.Image]) -> list[Image.Image]:
-    """Two tiles a row."""
-    rows = []
+    """Two tiles a row, as wide as the widest."""
+    rows, widest = [], max(tile.width for tile in tiles)
     for first in range(0, len(tiles), 2):
         pair = tiles[first : first + 2]
-        row = Image.new("RGB", (2 * tiles[0].width + _GAP, max(tile.height for tile in pair)), "white")
+        row = Image.new("RGB", (2 * widest + _GAP, max(tile.height for tile in pair)), "white")
         for place, tile in enumerate(pair):
-            row.paste(tile, (place * (tiles[0].width + _GAP), 0))
+            row.paste(tile, (place * (widest + _GAP), 0))
         rows.append(row)
     return rows
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from blocks.architecture import NONE, SLOTS, Architecture
+from blocks.architecture import NONE, SLOTS, Architecture, Component
 from blocks.errors import SpaceError, nearest
 from blocks.options import Option, options_of
 from nas.space import count
@@ -53,6 +53,7 @@ def built(root: Table, name: str, mistakes: Mistakes) -> dict[str, Any] | None:
         return None
     answerable(read["tree"], read["search"].sampler.name, root, mistakes)
     sensible(read, root, mistakes)
+    judged(read["tree"], found[0], root, mistakes)
     read["ablation"] = ablation(root.entries.get("ablation"), read["tree"], sections, mistakes)
     return read | {"data": found[0], "place": found[1]}
 
@@ -143,6 +144,23 @@ def _reach(leaf: Leaf) -> Sequence[Any]:
         return (leaf.value,)
     domain = leaf.question.domain
     return domain.values if isinstance(domain, Choices) else (*islice(domain, 2), domain.last)
+
+
+def judged(tree: Tree, data: Component, root: Table, mistakes: Mistakes) -> None:
+    """Note an evaluation in batches of one size where samples keep their proportions, and so differ in size."""
+    options, subject = dict(data.options), f"data.{data.name}"
+    short, long = options.get("short"), options.get("long")
+    node = root.entries["data"]
+    if isinstance(long, int) and (not isinstance(short, int) or long < short):
+        got, remedy = {"short": short, "long": long}, "Write short, or drop long"
+        mistakes.add(node.mark, f"{subject}.long", "a shorter side that is at most as long", got, remedy)
+    leaf = next(field.leaf for field in tree.training.fields if field.option.name == "evaluation")
+    resized = leaf.value == "resized" if isinstance(leaf, Fixed) else "resized" in leaf.question.domain
+    if short is not None and resized:
+        section = root.entries.get("training")
+        mark = section.at("evaluation") if isinstance(section, Table) and "evaluation" in section else node.mark
+        got, remedy = {"evaluation": "resized", f"{subject}.short": short}, "Write training.evaluation: whole"
+        mistakes.add(mark, "training.evaluation", "whole or sliding, as samples differ in size", got, remedy)
 
 
 @dataclass(slots=True)

@@ -93,10 +93,13 @@ def _judged(store: Store, found: Trained, data: DataSet, question: Question, sho
         # Some backbones are built for one size; a window always has it.
         told = {"trial": found.row["number"], "scales": list(question.how.scales), "error": str(error)}
         needs = "a network that takes images of any size"
-        raise RunError(law("Several scales", needs, told, "Add --sliding, or leave --multi-scale out")) from error
+        subject = "Whole images of any size" if data.info.varies else "Several scales"
+        remedy = "Add --sliding" if data.info.varies else "Add --sliding, or leave --multi-scale out"
+        raise RunError(law(subject, needs, told, remedy)) from error
     settings: dict[str, Any] = {
         **asdict(question.how),
         "size": list(found.protocol.size),
+        **({name: dict(found.protocol.data.options)[name] for name in ("short", "long")} if data.info.varies else {}),
         "at": "original" if isinstance(split, FromFiles) else "size",
         "epoch": found.epoch,
         "device": str(question.device),

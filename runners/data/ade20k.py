@@ -9,6 +9,7 @@ from blocks.options import Range
 from runners.data.contract import DataInfo, Facts, SplitName, colours_of, names_of
 from runners.data.decode import Coding
 from runners.data.files import FileSplit, Layout, files_fingerprint
+from runners.data.frame import Frame, Side
 
 _NAMES = names_of("""
 wall, building, sky, floor, tree, ceiling, road, bed, windowpane, grass, cabinet, sidewalk, person, earth, door,
@@ -44,17 +45,27 @@ class ADE20K:
 
     Args:
         root: the folder that holds `images` and `annotations`.
-        size: height and width that samples are resized to. [px]
+        size: height and width that samples are stretched to; with `short`, of a training crop. [px]
+        short: samples keep their proportions, and this is their shorter side; null stretches them. [px]
+        long: their longer side at most; null is no limit. [px]
     """
 
     version: ClassVar[int] = 1
 
-    def __init__(self, root: str, *, size: Annotated[tuple[int, int], Range(16, 4096)] = (512, 512)) -> None:
+    def __init__(
+        self,
+        root: str,
+        *,
+        size: Annotated[tuple[int, int], Range(16, 4096)] = (512, 512),
+        short: Side = None,
+        long: Side = None,
+    ) -> None:
         facts = Facts(train=20_210, val=2_000, crop=(512, 512), test=(512, 2048))
-        self.info = DataInfo(_NAMES, PALETTE, 3, size, facts)
+        self._frame = Frame("Data set ade20k", size, short, long)
+        self.info = DataInfo(_NAMES, PALETTE, 3, size, facts, self._frame.varies)
         self._coding = Coding(tuple(range(1, len(_NAMES) + 1)), ignore=(_OTHER, 255))
         self._layout = Layout(
-            subject="Data set ade20k",
+            subject=self._frame.subject,
             root=Path(root).expanduser(),
             labels="annotations",
             train="training",
@@ -65,4 +76,4 @@ class ADE20K:
         return files_fingerprint(self._layout, self.version)
 
     def split(self, name: SplitName) -> FileSplit:
-        return FileSplit(self._layout, name, self._coding, channels=3, size=self.info.size)
+        return FileSplit(self._layout, name, self._coding, channels=3, frame=self._frame)

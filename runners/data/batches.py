@@ -12,7 +12,7 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, SequentialSample
 
 from blocks.errors import RunError, law
 from runners.data.augment import augment, generator
-from runners.data.contract import Split
+from runners.data.contract import FromFiles, Split
 from runners.training import Training
 
 Batch = tuple[Tensor, Tensor]
@@ -23,13 +23,13 @@ _DRAW: Final = 20  # of the subset: any number would do, but it must never chang
 class Augmented(Dataset[Batch]):
     """Training samples, asked for by (pass, index): processes that load outlive a pass, so it travels along."""
 
-    def __init__(self, split: Split, training: Training, seed: int) -> None:
-        self._split, self._training, self._seed = split, training, seed
+    def __init__(self, split: Split, training: Training, seed: int, size: tuple[int, int] | None = None) -> None:
+        self._split, self._training, self._seed, self._size = split, training, seed, size
 
     def __getitem__(self, key: tuple[int, int]) -> Batch:
         number, index = key
         image, label = self._split[index]
-        return augment(image, label, self._training, generator(self._seed, number, index))
+        return augment(image, label, self._training, generator(self._seed, number, index), size=self._size)
 
 
 class Shuffled:
@@ -117,9 +117,15 @@ class Plain(Dataset[Batch]):
 
 
 def training_batches(
-    split: Split, training: Training, seed: int, *, loaders: int, pin: bool
+    split: Split,
+    training: Training,
+    seed: int,
+    *,
+    loaders: int,
+    pin: bool,
+    size: tuple[int, int] | None = None,
 ) -> tuple[Shuffled, DataLoader[Batch]]:
-    """Return the loader of augmented batches and the order that it follows."""
+    """Return the loader of augmented batches, cropped to `size` where that is given, and the order that it follows."""
     order = Shuffled(
         len(split),
         training.batch * training.accumulate,
@@ -128,13 +134,48 @@ def training_batches(
         iterations=training.iterations,
         share=training.subset,
     )
-    return order, _loader(Augmented(split, training, seed), order, loaders=loaders, pin=pin)
+    return order, _loader(Augmented(split, training, seed, size), order, loaders=loaders, pin=pin)
 
 
 def plain_batches(split: Split, batch: int, *, loaders: int, pin: bool) -> DataLoader[Batch]:
     """Return the loader of a split for evaluation."""
     order = BatchSampler(SequentialSampler(range(len(split))), batch, drop_last=False)
     return _loader(Plain(split), order, loaders=loaders, pin=pin)
+
+
+class Truths(Dataset[Batch]):
+    """Samples to judge by: each image as it is predicted, each label at its original size where there are files.
+
+    Args:
+        held: the samples as training has them, in memory perhaps.
+        source: the same from their files.
+        original: take images, too, at their original size.
+    """
+
+    def __init__(self, held: Split, source: Split, *, original: bool) -> None:
+        self._held, self._source, self._original = held, source, original
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def __getitem__(self, index: int) -> Batch:
+        if not isinstance(self._source, FromFiles):
+            return self._held[index]
+        if self._original:
+            return self._source.original(index)
+        return self._held[index][0], self._source.label(index)
+
+
+def single_samples(samples: Truths, *, loaders: int, pin: bool) -> DataLoader[Batch]:
+    """Return the loader of samples one by one, as they may differ in size: (C, H, W) and a label of any size."""
+    return DataLoader(
+        samples,
+        batch_size=None,
+        num_workers=loaders,
+        persistent_workers=loaders > 0,
+        pin_memory=pin,
+        generator=torch.Generator(),
+    )
 
 
 def _loader(samples: Dataset[Batch], order: Iterable[list[Any]], *, loaders: int, pin: bool) -> DataLoader[Batch]:

@@ -9,6 +9,7 @@ from blocks.options import Range
 from runners.data.contract import Colour, DataInfo, Facts, SplitName
 from runners.data.decode import Coding
 from runners.data.files import CONVERTED, FileSplit, Layout, files_fingerprint
+from runners.data.frame import Frame, Side
 
 _CLASSES: dict[str, tuple[int, Colour]] = {
     "road": (7, (128, 64, 128)),
@@ -45,14 +46,24 @@ class Cityscapes:
 
     Args:
         root: the folder that holds `leftImg8bit` and `gtFine`.
-        size: height and width that samples are resized to. [px]
+        size: height and width that samples are stretched to; with `short`, of a training crop. [px]
+        short: samples keep their proportions, and this is their shorter side; null stretches them. [px]
+        long: their longer side at most; null is no limit. [px]
     """
 
     version: ClassVar[int] = 1
 
-    def __init__(self, root: str, *, size: Annotated[tuple[int, int], Range(16, 4096)] = (512, 1024)) -> None:
+    def __init__(
+        self,
+        root: str,
+        *,
+        size: Annotated[tuple[int, int], Range(16, 4096)] = (512, 1024),
+        short: Side = None,
+        long: Side = None,
+    ) -> None:
         facts = Facts(train=2_975, val=500, crop=(512, 1024), test=(1024, 2048))
-        self.info = DataInfo(tuple(_CLASSES), tuple(colour for _, colour in _CLASSES.values()), 3, size, facts)
+        self._frame, colours = Frame("Data set cityscapes", size, short, long), tuple(c for _, c in _CLASSES.values())
+        self.info = DataInfo(tuple(_CLASSES), colours, 3, size, facts, self._frame.varies)
         self._root = Path(root).expanduser()
 
     def fingerprint(self) -> str:
@@ -62,7 +73,7 @@ class Cityscapes:
         layout = self._layout()
         train_ids = Coding(tuple(range(len(_IDS))))
         coding = train_ids if layout.label_suffix == _CONVERTED else Coding(_IDS, ignore=_VOID)
-        return FileSplit(layout, name, coding, channels=3, size=self.info.size)
+        return FileSplit(layout, name, coding, channels=3, frame=self._frame)
 
     def _layout(self) -> Layout:
         """Published labels come first, so that converting them besides changes no fingerprint."""
@@ -70,7 +81,7 @@ class Cityscapes:
             any(self._root.glob(f"gtFine/train/*/*{suffix}.png")) for suffix in (_PUBLISHED, _CONVERTED)
         )
         return Layout(
-            subject="Data set cityscapes",
+            subject=self._frame.subject,
             root=self._root,
             images="leftImg8bit",
             labels="gtFine",

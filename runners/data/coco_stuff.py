@@ -9,6 +9,7 @@ from blocks.options import Range
 from runners.data.contract import DataInfo, Facts, SplitName, colours_of, names_of
 from runners.data.decode import Coding
 from runners.data.files import CONVERTED, FileSplit, Layout, files_fingerprint
+from runners.data.frame import Frame, Side
 from runners.data.listed import Listed
 
 _NAMES = names_of("""
@@ -55,14 +56,24 @@ class CocoStuff10k:
 
     Args:
         root: the folder that holds `images` and `annotations`.
-        size: height and width that samples are resized to. [px]
+        size: height and width that samples are stretched to; with `short`, of a training crop. [px]
+        short: samples keep their proportions, and this is their shorter side; null stretches them. [px]
+        long: their longer side at most; null is no limit. [px]
     """
 
     version: ClassVar[int] = 1
 
-    def __init__(self, root: str, *, size: Annotated[tuple[int, int], Range(16, 4096)] = (512, 512)) -> None:
+    def __init__(
+        self,
+        root: str,
+        *,
+        size: Annotated[tuple[int, int], Range(16, 4096)] = (512, 512),
+        short: Side = None,
+        long: Side = None,
+    ) -> None:
         facts = Facts(train=9_000, val=1_000, crop=(512, 512), test=(512, 2048))
-        self.info = DataInfo(_NAMES, _PALETTE, 3, size, facts)
+        self._frame = Frame("Data set coco_stuff10k", size, short, long)
+        self.info = DataInfo(_NAMES, _PALETTE, 3, size, facts, self._frame.varies)
         self._root = Path(root).expanduser()
 
     def fingerprint(self) -> str:
@@ -70,11 +81,11 @@ class CocoStuff10k:
 
     def split(self, name: SplitName) -> FileSplit:
         files, coding = self._files()
-        return FileSplit(files, name, coding, channels=3, size=self.info.size)
+        return FileSplit(files, name, coding, channels=3, frame=self._frame)
 
     def _files(self) -> tuple[Listed | Layout, Coding]:
         """Published files come first, so that converting them besides changes no fingerprint."""
-        subject, labels = "Data set coco_stuff10k", "annotations"
+        subject, labels = self._frame.subject, "annotations"
         if (self._root / "images/train2014").is_dir() and not (self._root / "imageLists").is_dir():
             converted = Layout(
                 subject=subject,
@@ -105,14 +116,24 @@ class CocoStuff164k:
 
     Args:
         root: the folder that holds `images` and `annotations`.
-        size: height and width that samples are resized to. [px]
+        size: height and width that samples are stretched to; with `short`, of a training crop. [px]
+        short: samples keep their proportions, and this is their shorter side; null stretches them. [px]
+        long: their longer side at most; null is no limit. [px]
     """
 
     version: ClassVar[int] = 1
 
-    def __init__(self, root: str, *, size: Annotated[tuple[int, int], Range(16, 4096)] = (512, 512)) -> None:
+    def __init__(
+        self,
+        root: str,
+        *,
+        size: Annotated[tuple[int, int], Range(16, 4096)] = (512, 512),
+        short: Side = None,
+        long: Side = None,
+    ) -> None:
         facts = Facts(train=118_287, val=5_000, crop=(512, 512), test=(512, 2048))
-        self.info = DataInfo(_NAMES, _PALETTE, 3, size, facts)
+        self._frame = Frame("Data set coco_stuff164k", size, short, long)
+        self.info = DataInfo(_NAMES, _PALETTE, 3, size, facts, self._frame.varies)
         self._root = Path(root).expanduser()
 
     def fingerprint(self) -> str:
@@ -123,12 +144,12 @@ class CocoStuff164k:
         # One less than in the ten thousand: here 255 is what is unlabelled.
         drawn = Coding(tuple(number - 1 for number in _DRAWN), ignore=(*(number - 1 for number in _ABSENT), 255))
         coding = Coding(tuple(range(len(_NAMES)))) if layout.label_suffix == _CONVERTED else drawn
-        return FileSplit(layout, name, coding, channels=3, size=self.info.size)
+        return FileSplit(layout, name, coding, channels=3, frame=self._frame)
 
     def _layout(self) -> Layout:
         labels = [path.stem.endswith(_CONVERTED) for path in (self._root / "annotations/train2017").glob("*.png")]
         return Layout(
-            subject="Data set coco_stuff164k",
+            subject=self._frame.subject,
             root=self._root,
             labels="annotations",
             train="train2017",

@@ -49,8 +49,9 @@ class DataInfo:
         names: of the classes, in the order of their ids.
         palette: a colour for each class, to draw it with. [0 to 255]
         image_channels: 1 (grey), 3 (RGB) or 4 (RGB and one more). [count]
-        size: height and width of every sample. [px]
+        size: height and width of every sample; where they vary, of a training crop. [px]
         facts: what is published of it, if it is.
+        varies: samples may have any size.
     """
 
     names: tuple[str, ...]
@@ -58,6 +59,7 @@ class DataInfo:
     image_channels: int
     size: tuple[int, int]
     facts: Facts | None = None
+    varies: bool = False
 
     @property
     def classes(self) -> int:
@@ -71,7 +73,7 @@ class Split(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int, /) -> tuple[Tensor, Tensor]:
-        """Return image and label, both uint8, at `info.size`.
+        """Return image and label, both uint8, at `info.size`, or at a size of their own where `info.varies`.
 
         Shape:
             image: (image_channels, H, W)
@@ -88,6 +90,9 @@ class FromFiles(Protocol):
 
     def original(self, index: int, /) -> tuple[Tensor, Tensor]:
         """Decode a sample at the size that it has on disk."""
+
+    def label(self, index: int, /) -> Tensor:
+        """Decode its label alone, at the size that it has on disk."""
 
 
 @runtime_checkable

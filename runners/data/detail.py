@@ -16,8 +16,9 @@ from torch import Tensor
 
 from blocks.errors import DataError, law
 from runners.data.contract import SPLITS, SplitName, report
-from runners.data.decode import Coding, labelled, need_same_size, read_image, resized
+from runners.data.decode import Coding, labelled, need_same_size, read_image
 from runners.data.files import need_folders
+from runners.data.frame import Frame
 
 
 class Region(NamedTuple):
@@ -120,30 +121,32 @@ class DetailSplit:
     """One split of such a data set."""
 
     def __init__(
-        self, path: Path, split: SplitName, coding: Coding, *, images: Path, size: tuple[int, int], subject: str
+        self, path: Path, split: SplitName, coding: Coding, *, images: Path, frame: Frame, subject: str
     ) -> None:
         self._path, self._images, self._subject = path, images, subject
         self._drawings = _present(path, split, images, subject)
-        self._coding, self._size = coding, size
+        self._coding, self._frame = coding, frame
 
     def __len__(self) -> int:
         return len(self._drawings)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        return resized(*self.original(index), self._size)
+        return self._frame.fit(*self.original(index))
 
     def name(self, index: int) -> str:
         return f"{self._images.name}/{self._drawings[index].image}"
 
     def original(self, index: int) -> tuple[Tensor, Tensor]:
+        path = self._images / self._drawings[index].image
+        image, label = read_image(path, self._subject, channels=3), self.label(index)
+        need_same_size(self._subject, image, label, path)
+        return image, label
+
+    def label(self, index: int) -> Tensor:
         drawing = self._drawings[index]
-        path = self._images / drawing.image
-        image = read_image(path, self._subject, channels=3)
         try:
             values = drawing.values()
         except ValueError as error:
             got = {"image": drawing.image, "error": str(error), "file": str(self._path)}
             raise DataError(law(self._subject, "regions as large as their image", got, "Restore the file")) from error
-        label = labelled(values, self._coding, subject=self._subject, where=path)
-        need_same_size(self._subject, image, label, path)
-        return image, label
+        return labelled(values, self._coding, subject=self._subject, where=self._images / drawing.image)

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from blocks.errors import DataError, law
 from runners.data.contract import SPLITS, SplitName, report, unseen
-from runners.data.decode import ENDINGS, Coding, need_same_size, read_image, read_label, resized
+from runners.data.decode import ENDINGS, Coding, need_same_size, read_image, read_label
+from runners.data.frame import Frame
 
 CONVERTED = "labelTrainIds"
 """What the usual tool boxes end the names of labels in that they converted."""
@@ -132,16 +133,16 @@ def files_fingerprint(files: Files, version: int) -> str:
 class FileSplit:
     """One split of a data set on disk: each sample is decoded when it is asked for."""
 
-    def __init__(self, files: Files, split: SplitName, coding: Coding, *, channels: int, size: tuple[int, int]) -> None:
+    def __init__(self, files: Files, split: SplitName, coding: Coding, *, channels: int, frame: Frame) -> None:
         self._files, self._split = files, split
         self._subject, self._root, self._pairs = files.subject, files.root, files.pairs(split)
-        self._coding, self._channels, self._size = coding, channels, size
+        self._coding, self._channels, self._frame = coding, channels, frame
 
     def __len__(self) -> int:
         return len(self._pairs)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        return resized(*self.original(index), self._size)
+        return self._frame.fit(*self.original(index))
 
     def name(self, index: int) -> str:
         return self._pairs[index].image.relative_to(self._root).as_posix()
@@ -153,6 +154,9 @@ class FileSplit:
     def original(self, index: int) -> tuple[Tensor, Tensor]:
         pair = self._pairs[index]
         image = read_image(pair.image, self._subject, channels=self._channels)
-        label = read_label(pair.label, self._subject, self._coding)
+        label = self.label(index)
         need_same_size(self._subject, image, label, pair.label)
         return image, label
+
+    def label(self, index: int) -> Tensor:
+        return read_label(self._pairs[index].label, self._subject, self._coding)

@@ -10,6 +10,7 @@ from blocks.options import Range
 from runners.data.contract import DataInfo, SplitName, palette
 from runners.data.decode import Coding
 from runners.data.files import FileSplit, Layout, files_fingerprint
+from runners.data.frame import Frame, Side
 
 MOST = 254
 """Classes at most: labels are 8-bit, 255 ignores, 254 marks mistakes. [count]"""
@@ -22,7 +23,9 @@ class Folder:
 
     Args:
         root: the folder that holds both.
-        size: height and width that samples are resized to. [px]
+        size: height and width that samples are stretched to; with `short`, of a training crop. [px]
+        short: samples keep their proportions, and this is their shorter side; null stretches them. [px]
+        long: their longer side at most; null is no limit. [px]
         classes: how many, or their names.
         channels: 1 (grey), 3 (RGB) or 4 (RGB and one more). [count]
         ids: the value of each class in the label files; by default 0, 1, 2, ...
@@ -47,6 +50,8 @@ class Folder:
         root: str,
         *,
         size: Annotated[tuple[int, int], Range(16, 16_384)] = (512, 512),
+        short: Side = None,
+        long: Side = None,
         classes: Annotated[int | tuple[str, ...], Range(2, MOST)] = 2,
         channels: Literal[1, 3, 4] = 3,
         ids: Annotated[tuple[int, ...], Range(0, 65_535)] = (),
@@ -62,7 +67,8 @@ class Folder:
     ) -> None:
         names = class_names(classes)
         self._coding = coding_of(_SUBJECT, names, ids, colours, ignore, strict=unlisted == "error")
-        self.info = DataInfo(names, colours or palette(len(names)), channels, size)
+        self._frame = Frame(_SUBJECT, size, short, long)
+        self.info = DataInfo(names, colours or palette(len(names)), channels, size, varies=self._frame.varies)
         self._layout = Layout(
             subject=_SUBJECT,
             root=Path(root).expanduser(),
@@ -78,7 +84,7 @@ class Folder:
         return files_fingerprint(self._layout, self.version)
 
     def split(self, name: SplitName) -> FileSplit:
-        return FileSplit(self._layout, name, self._coding, channels=self.info.image_channels, size=self.info.size)
+        return FileSplit(self._layout, name, self._coding, channels=self.info.image_channels, frame=self._frame)
 
 
 def class_names(classes: int | tuple[str, ...]) -> tuple[str, ...]:

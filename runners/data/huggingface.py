@@ -14,8 +14,9 @@ from torch import Tensor
 from blocks.errors import DataError, law, nearest
 from blocks.options import Range
 from runners.data.contract import SPLITS, DataInfo, SplitName, palette, unseen
-from runners.data.decode import Coding, image_pixels, label_values, labelled, need_same_size, resized
+from runners.data.decode import Coding, image_pixels, label_values, labelled, need_same_size
 from runners.data.folder import MOST, class_names, coding_of
+from runners.data.frame import Frame, Side
 
 _SUBJECT = "Data set huggingface"
 _NESTED = ("List", "LargeList", "Sequence", "Array2D")
@@ -29,7 +30,9 @@ class HuggingFace:
 
     Args:
         root: the folder that holds the splits.
-        size: height and width that samples are resized to. [px]
+        size: height and width that samples are stretched to; with `short`, of a training crop. [px]
+        short: samples keep their proportions, and this is their shorter side; null stretches them. [px]
+        long: their longer side at most; null is no limit. [px]
         classes: how many, or their names.
         channels: 1 (grey), 3 (RGB) or 4 (RGB and one more). [count]
         ids: the value of each class in the labels; by default 0, 1, 2, ...
@@ -52,6 +55,8 @@ class HuggingFace:
         root: str,
         *,
         size: Annotated[tuple[int, int], Range(16, 16_384)] = (512, 512),
+        short: Side = None,
+        long: Side = None,
         classes: Annotated[int | tuple[str, ...], Range(2, MOST)] = 2,
         channels: Literal[1, 3, 4] = 3,
         ids: Annotated[tuple[int, ...], Range(0, 65_535)] = (),
@@ -65,7 +70,8 @@ class HuggingFace:
     ) -> None:
         names = class_names(classes)
         self._coding = coding_of(_SUBJECT, names, ids, colours, ignore, strict=unlisted == "error")
-        self.info = DataInfo(names, colours or palette(len(names)), channels, size)
+        self._frame = Frame(_SUBJECT, size, short, long)
+        self.info = DataInfo(names, colours or palette(len(names)), channels, size, varies=self._frame.varies)
         self._root = Path(root).expanduser()
         self._splits: dict[SplitName, str] = {"train": train, "val": val, "test": "test"}
         self._columns = (image, label)
@@ -81,7 +87,7 @@ class HuggingFace:
     def split(self, name: SplitName) -> Rows:
         if name == "test":
             unseen(_SUBJECT, self._splits)
-        return Rows(self._root, self._splits[name], self._coding, self.info, self._columns)
+        return Rows(self._root, self._splits[name], self._coding, self.info, self._columns, frame=self._frame)
 
 
 def files_of(root: Path, split: str) -> list[Path]:
@@ -107,35 +113,44 @@ def files_of(root: Path, split: str) -> list[Path]:
 class Rows:
     """One split: each row is decoded when it is asked for."""
 
-    def __init__(self, root: Path, split: str, coding: Coding, info: DataInfo, columns: tuple[str, str]) -> None:
+    def __init__(
+        self, root: Path, split: str, coding: Coding, info: DataInfo, columns: tuple[str, str], *, frame: Frame
+    ) -> None:
         table, self._split = _opened(root, split), split
         self._image, self._label = columns_of(table.features, columns)
         _check_names(table.features[self._label], info)
         self._rows = table.select_columns([self._image, self._label])
-        self._coding, self._info = coding, info
+        self._labels = table.select_columns([self._label])
+        self._coding, self._info, self._frame = coding, info, frame
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        return resized(*self.original(index), self._info.size)
+        return self._frame.fit(*self.original(index))
 
     def name(self, index: int) -> str:
         return f"{self._split}[{index}]"
 
     def original(self, index: int) -> tuple[Tensor, Tensor]:
-        if not 0 <= index < len(self):
-            raise IndexError(index)
-        row, where = self._row(index), self.name(index)
+        row, where = self._row(self._rows, index), self.name(index)
         image = image_pixels(row[self._image], _SUBJECT, where, channels=self._info.image_channels)
-        label = labelled(self._drawn(row[self._label], where), self._coding, subject=_SUBJECT, where=where)
+        label = self._coded(row, where)
         need_same_size(_SUBJECT, image, label, where)
         return image, label
 
-    def _row(self, index: int) -> dict[str, Any]:
+    def label(self, index: int) -> Tensor:
+        return self._coded(self._row(self._labels, index), self.name(index))
+
+    def _coded(self, row: dict[str, Any], where: str) -> Tensor:
+        return labelled(self._drawn(row[self._label], where), self._coding, subject=_SUBJECT, where=where)
+
+    def _row(self, rows: Any, index: int) -> dict[str, Any]:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
         where = self.name(index)
         try:
-            row: dict[str, Any] = self._rows[index]
+            row: dict[str, Any] = rows[index]
         except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
             got = {"sample": where, "error": str(error)}
             raise DataError(law(_SUBJECT, "images that can be read", got, "Remove the row")) from error

@@ -84,8 +84,13 @@ class Decoded:
         each = height * width * (info.image_channels + 1)
         self.kept = min(len(source), max(0, limit) // each)
         self.bytes = self.kept * each
-        self._images = torch.empty(self.kept, info.image_channels, height, width, dtype=torch.uint8)
-        self._labels = torch.empty(self.kept, height, width, dtype=torch.uint8)
+        self._images: Tensor | list[Tensor]
+        self._labels: Tensor | list[Tensor]
+        if info.varies:
+            self._images, self._labels = ([torch.empty(0)] * self.kept for _ in range(2))
+        else:
+            self._images = torch.empty(self.kept, info.image_channels, height, width, dtype=torch.uint8)
+            self._labels = torch.empty(self.kept, height, width, dtype=torch.uint8)
         # Pillow and torch let go of the interpreter lock, so threads decode side by side.
         with ThreadPoolExecutor(max(1, torch.get_num_threads())) as threads:
             report([problem for problem in threads.map(self._fill, range(self.kept)) if problem])
@@ -108,7 +113,7 @@ class Decoded:
     def _read(self, index: int) -> tuple[Tensor, Tensor]:
         """Decode a sample and hold it to the promise: torchmetrics has but a bare RuntimeError for a wrong label."""
         image, label = self._source[index]
-        height, width = self._info.size
+        height, width = label.shape if self._info.varies else self._info.size
         found, needed = (
             (tuple(image.shape), tuple(label.shape)),
             ((self._info.image_channels, height, width), (height, width)),

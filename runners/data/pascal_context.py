@@ -11,6 +11,7 @@ from runners.data.contract import DataInfo, Facts, Split, SplitName, names_of
 from runners.data.decode import Coding
 from runners.data.detail import DetailSplit, detail_fingerprint
 from runners.data.files import FileSplit, files_fingerprint
+from runners.data.frame import Frame, Side
 from runners.data.listed import Listed
 
 _NAMES = names_of("""
@@ -37,7 +38,9 @@ class PascalContext:
 
     Args:
         root: the folder that holds `JPEGImages`, usually `VOCdevkit/VOC2010`.
-        size: height and width that samples are resized to. [px]
+        size: height and width that samples are stretched to; with `short`, of a training crop. [px]
+        short: samples keep their proportions, and this is their shorter side; null stretches them. [px]
+        long: their longer side at most; null is no limit. [px]
         classes: 59, or 60 to tell everything else apart as background. [count]
     """
 
@@ -48,12 +51,15 @@ class PascalContext:
         root: str,
         *,
         size: Annotated[tuple[int, int], Range(16, 4096)] = (480, 480),
+        short: Side = None,
+        long: Side = None,
         classes: Literal[59, 60] = 59,
     ) -> None:
         first = 60 - classes
         facts = Facts(train=4_998, val=5_105, crop=(480, 480), test=(520, 520))
         # The usual tool boxes lend these classes the first colours of ADE20K.
-        self.info = DataInfo(_NAMES[first:], PALETTE[first:60], 3, size, facts)
+        self._frame = Frame(_SUBJECT, size, short, long)
+        self.info = DataInfo(_NAMES[first:], PALETTE[first:60], 3, size, facts, self._frame.varies)
         self._root = Path(root).expanduser()
         self._background = range(first)
 
@@ -63,11 +69,11 @@ class PascalContext:
         return files_fingerprint(self._converted(), self.version)
 
     def split(self, name: SplitName) -> Split:
-        first, size, ignore = len(self._background), self.info.size, (*self._background, 255)
+        first, frame, ignore = len(self._background), self._frame, (*self._background, 255)
         if self._published():
             drawn, path, images = Coding(_DRAWN[first:], ignore), self._root / _PUBLISHED, self._root / "JPEGImages"
-            return DetailSplit(path, name, drawn, images=images, size=size, subject=_SUBJECT)
-        return FileSplit(self._converted(), name, Coding(tuple(range(first, 60)), ignore), channels=3, size=size)
+            return DetailSplit(path, name, drawn, images=images, frame=frame, subject=_SUBJECT)
+        return FileSplit(self._converted(), name, Coding(tuple(range(first, 60)), ignore), channels=3, frame=frame)
 
     def _published(self) -> bool:
         converted = self._root / "SegmentationClassContext"

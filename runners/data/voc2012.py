@@ -9,6 +9,7 @@ from blocks.options import Range
 from runners.data.contract import DataInfo, Facts, SplitName, colours_of, names_of
 from runners.data.decode import Coding
 from runners.data.files import FileSplit, files_fingerprint
+from runners.data.frame import Frame, Side
 from runners.data.listed import Listed
 
 _NAMES = names_of("""
@@ -33,17 +34,26 @@ class VOC2012:
 
     Args:
         root: the folder that holds `JPEGImages`, usually `VOCdevkit/VOC2012`.
-        size: height and width that samples are resized to. [px]
+        size: height and width that samples are stretched to; with `short`, of a training crop. [px]
+        short: samples keep their proportions, and this is their shorter side; null stretches them. [px]
+        long: their longer side at most; null is no limit. [px]
         augmented: train on 10582 images instead of 1464.
     """
 
     version: ClassVar[int] = 1
 
     def __init__(
-        self, root: str, *, size: Annotated[tuple[int, int], Range(16, 4096)] = (512, 512), augmented: bool = False
+        self,
+        root: str,
+        *,
+        size: Annotated[tuple[int, int], Range(16, 4096)] = (512, 512),
+        short: Side = None,
+        long: Side = None,
+        augmented: bool = False,
     ) -> None:
         facts = Facts(train=10_582 if augmented else 1_464, val=1_449, crop=(512, 512), test=(512, 2048))
-        self.info = DataInfo(_NAMES, _PALETTE, 3, size, facts)
+        self._frame = Frame("Data set voc2012", size, short, long)
+        self.info = DataInfo(_NAMES, _PALETTE, 3, size, facts, self._frame.varies)
         self._root, self._augmented = Path(root).expanduser(), augmented
         self._coding = Coding(tuple(range(len(_NAMES))))
 
@@ -51,13 +61,13 @@ class VOC2012:
         return files_fingerprint(self._files(), self.version)
 
     def split(self, name: SplitName) -> FileSplit:
-        return FileSplit(self._files(), name, self._coding, channels=3, size=self.info.size)
+        return FileSplit(self._files(), name, self._coding, channels=3, frame=self._frame)
 
     def _files(self) -> Listed:
         present = [names for names in _AUGMENTED if all((self._root / _LISTS / name).is_file() for name in names)]
         train = next(iter(present), _AUGMENTED[0]) if self._augmented else ("train.txt",)
         return Listed(
-            subject="Data set voc2012",
+            subject=self._frame.subject,
             root=self._root,
             train=tuple(f"{_LISTS}/{name}" for name in train),
             val=(f"{_LISTS}/val.txt",),

@@ -77,6 +77,9 @@ CASES = {
     "infinite": ("budget: {macs: .inf}", "4:16: A number needs to be finite: got value='.inf'. Write a number."),
     "place missing": ("\ndata: camvid\narchitecture: {backbone: timm}", "2:7: data.camvid.root needs a path: got root=None. Write root: \"${CAMVID}\" or --set data.camvid.root=PATH."),
     "data option": ("\ndata: {shapes: {sise: [64, 64]}}\narchitecture: {backbone: timm}", "2:17: data.shapes needs keys that exist: got key='sise'. Did you mean 'size'?"),
+    "samples of any size": ("\ndata: {camvid: {root: x, short: 360}}\narchitecture: {backbone: timm}", "2:7: training.evaluation needs whole or sliding, as samples differ in size: got evaluation='resized', data.camvid.short=360. Write training.evaluation: whole."),
+    "samples of any size, asked": ("\ndata: {camvid: {root: x, short: 360}}\narchitecture: {backbone: timm}\ntraining:\n  evaluation: {choice: [whole, resized]}", "5:3: training.evaluation needs whole or sliding, as samples differ in size: got evaluation='resized', data.camvid.short=360. Write training.evaluation: whole."),
+    "a longer side alone": ("\ndata: {camvid: {root: x, long: 360}}\narchitecture: {backbone: timm}", "2:7: data.camvid.long needs a shorter side that is at most as long: got short=None, long=360. Write short, or drop long."),
     "no data": ("\narchitecture: {backbone: timm}", "2:1: A search space needs the section `data`: got data=None. Write data: shapes."),
     "no backbone": ("\ndata: shapes\narchitecture: {head: ssa}", "3:15: architecture needs a backbone: got backbone=None. Write backbone: {timm: {model: resnet18}}."),
 }  # fmt: skip

@@ -6,8 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from blocks.architecture import Architecture, Component
 from blocks.catalogue import completed
@@ -109,3 +111,37 @@ def carry_out() -> Callable[..., tuple[list[Epoch], Outcome | None]]:
 @pytest.fixture
 def numbers() -> Callable[[list[Epoch]], list[tuple[object, ...]]]:
     return comparable
+
+
+SIZES = ((40, 60), (72, 48), (33, 95), (64, 64), (50, 41))
+
+
+def draw_varied(root: Path, image: str = "images/{}/{}.png", label: str = "labels/{}/{}.png", first: int = 0) -> Path:
+    """Images of several sizes and proportions that show their own labels: blocks of three classes, some ignored.
+
+    `image` and `label` are the names of files, given the split and a name; `first` is the value of the first class.
+    """
+    for split in ("train", "val"):
+        for number, (height, width) in enumerate(SIZES):
+            rng = np.random.default_rng([number, split == "val"])
+            blocks = rng.integers(0, 3, (-(-height // 8), -(-width // 8)), dtype=np.uint8)
+            classes = blocks.repeat(8, axis=0).repeat(8, axis=1)[:height, :width]
+            pixels = np.stack([classes * 100 + 20, 220 - classes * 100, np.full_like(classes, 128)], axis=-1)
+            values = classes + np.uint8(first)
+            values[:3] = 255
+            for name, drawn in ((image, pixels), (label, values)):
+                path = root / name.format(split, f"{number:02d}")
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(drawn).save(path)
+    return root
+
+
+@pytest.fixture
+def varied(tmp_path: Path) -> Path:
+    """A folder of such images in the layout of `folder`, five to train on and five to evaluate on."""
+    return draw_varied(tmp_path / "varied")
+
+
+@pytest.fixture(name="draw_varied")
+def drawing_varied() -> Callable[..., Path]:
+    return draw_varied

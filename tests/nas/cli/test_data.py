@@ -201,6 +201,23 @@ def test_the_picture_shows_samples_of_both_splits(data, root, tmp_path):
     assert np.array_equal(picture[22 : 22 + 5 * SIZE[0] : 5, : 5 * SIZE[1] : 5], image)
 
 
+def test_samples_of_several_proportions_are_checked_and_drawn(data, root, tmp_path):
+    for kind in ("images", "labels"):
+        path = root / kind / "val" / "d.png"
+        Image.open(path).rotate(90, expand=True).save(path)
+    path = tmp_path / "picture.png"
+    sets = ("--set", "data.folder.short=24", "--set", "data.folder.long=40")
+    code, out, err = data(
+        *FOLDER, *sets, "--root", str(root), "--rows", "splits", "--format", "json", "--picture", str(path)
+    )
+    assert code == 0, err
+    assert [row["largest"] for row in json.loads(out)] == ["48x64", "64x48"]
+    # The tile of an image that lies is wider than that of one that stands; all are found in the picture.
+    picture = np.array(Image.open(path))
+    assert picture.shape[1] == 2 * (2 * 11 * 32) + 8
+    assert picture.shape[0] > 11 * 24 + 15 * 24
+
+
 def test_the_overlay_is_the_class_over_the_image_and_a_chequerboard_where_ignored():
     info = DataInfo(("a", "b"), ((255, 0, 0), (0, 0, 255)), 3, (2, 2))
     pixels = np.full((2, 2, 3), 100, np.uint8)

@@ -180,3 +180,51 @@ def test_a_network_of_one_size_takes_several_scales_by_windows(said, tmp_path, m
     assert "Add --sliding" in done.err
     (row,) = rows(said, "0", "--multi-scale", "--sliding")
     assert row["inference"] == "sliding, 6 scales"
+
+
+PROPORTIONS = """
+name: photos
+data: {folder: {root: data, size: [32, 32], short: 40, long: 80, classes: [dark, bright]}}
+architecture: {backbone: {timm: {model: {choice: [test_resnet, test_vit]}}}, align: {bilinear: {channels: 16}}}
+training: {epochs: 2, batch: 4, evaluation: whole, scale: [0.5, 2.0], largest_class: 0.75, photometric: true}
+search: {sampler: grid, trials: 2, early_stopping: none}
+"""
+
+
+def test_samples_that_keep_their_proportions_are_judged_as_in_training(said, tmp_path, monkeypatch):
+    from nas.space import Space
+    from nas.study import sweep
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NAS_STORE", "nas.db")
+    photographs(tmp_path / "data", "train", 8, (40, 56))
+    photographs(tmp_path / "data", "val", 4, (70, 48))
+    photographs(tmp_path / "data", "test", 2, (30, 90))
+    sweep(Space.loads(PROPORTIONS), runner="local")
+    with Store.open("nas.db") as store:
+        trained, refused = sorted(store.trials(1), key=lambda row: row["miou"] is None)
+    # A network for one size is refused before it is trained, and told what to do.
+    assert refused["state"] == "failed"
+    with Store.open("nas.db") as store:
+        assert "training.evaluation: sliding" in store.trial(1, refused["number"])["error"]
+
+    def judged(*words):
+        done = said("evaluate", "photos", str(trained["number"]), *words, "--device", "cpu", "--format", "json")
+        assert done.code == 0, done.err
+        return json.loads(done.out)[0]
+
+    val, test, windows = judged("--split", "val"), judged(), judged("--sliding", "--flip", "--multi-scale")
+    assert val["miou"] == trained["miou"]
+    assert (val["samples"], test["samples"], windows["samples"]) == (4, 2, 2)
+    assert windows["pixel_accuracy"] != test["pixel_accuracy"]
+    with Store.open("nas.db") as store:
+        settings = store.evaluations(trained["id"])[0]["settings"]
+    assert {name: settings[name] for name in ("size", "short", "long", "at")} == {
+        "size": [32, 32],
+        "short": 40,
+        "long": 80,
+        "at": "original",
+    }
+    # Pictures lie beside each other whatever their proportions.
+    shown = said("show", "photos", str(trained["number"]), "--picture", "it.png", "--split", "val", "--device", "cpu")
+    assert shown.code == 0, shown.err

@@ -70,6 +70,16 @@ def test_samples_are_those_that_were_saved(kind, request):
     assert (small.shape, few.shape) == ((3, 16, 20), (16, 20))
 
 
+def test_rows_keep_their_proportions_and_give_their_label_alone(saved):
+    split = hf(saved, size=(16, 16), short=18).split("train")
+    image, label = split[2]
+    assert (image.shape, label.shape) == ((3, 18, 24), (18, 24))
+    assert torch.equal(split.label(2), split.original(2)[1])
+    assert split.label(2).shape == SIZE
+    with pytest.raises(IndexError):
+        split.label(3)
+
+
 def test_a_process_that_loads_gets_the_same_samples(parquet):
     split = hf(parquet).split("train")
     for mine, its in zip(split[1], pickle.loads(pickle.dumps(split))[1], strict=True):

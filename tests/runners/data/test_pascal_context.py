@@ -85,6 +85,13 @@ def test_the_published_annotations_are_painted(published):
     assert everything.info.names[everything.split("train")[0][1][23, 31]] == "background"
 
 
+def test_drawn_regions_keep_their_proportions_and_give_their_label_alone(published):
+    split = context(published, size=(16, 16), short=48, long=60).split("val")
+    image, label = split[0]
+    assert (image.shape, label.shape) == ((3, 45, 60), (45, 60))
+    assert torch.equal(split.label(0), context(published).split("val")[0][1])
+
+
 def test_converted_labels_are_read_rather_than_published_ones(published, converted):
     assert context(published).split("train")[0][1][:4, 0].tolist() == [255, 0, 1, 58]
 
