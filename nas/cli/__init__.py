@@ -11,6 +11,7 @@ from nas.cli import ablate, blocks, cost, curves, data, fronts, listings, progre
 from nas.cli.effects import effects
 from nas.cli.evaluate import evaluate
 from nas.cli.export import export
+from nas.cli.presets import presets
 from nas.cli.report import report
 from nas.cli.show import show
 from nas.cli.simulate import simulate
@@ -33,6 +34,7 @@ for command in (
     cost.cost,
     blocks.blocks,
     data.data,
+    presets,
     listings.studies,
     listings.trials,
     fronts.front,
