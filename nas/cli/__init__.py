@@ -8,6 +8,7 @@ import typer
 
 from blocks.errors import NasError
 from nas.cli import ablate, blocks, cost, curves, data, fronts, listings, progress, space
+from nas.cli.agree import agree
 from nas.cli.effects import effects
 from nas.cli.evaluate import evaluate
 from nas.cli.export import export
@@ -40,6 +41,7 @@ for command in (
     fronts.front,
     progress.progress,
     progress.compare,
+    agree,
     effects,
     show,
     evaluate,
