@@ -28,12 +28,12 @@ training: {%s}
 MMSEGMENTATION = {
     **{"epochs": 10, "optimizer": "sgd", "momentum": 0.9, "decay": "all", "schedule": "poly", "power": 0.9},
     **{"learning_rate": 0.01, "weight_decay": 5e-4, "warmup": 0.0, "floor": 0.01, "clip": 0.0},
-    **{"scale": (0.5, 2.0), "largest_class": 0.75, "photometric": True, "jitter": 0.0, "evaluation": "whole"},
+    **{"scale": (0.5, 2.0), "largest_class": 0.75, "photometric": True, "norms": "synced", "evaluation": "whole"},
 }
 ATTENTION = {
     **{"epochs": 10, "iterations": 160_000, "batch": 16, "optimizer": "adamw", "head_rate": 10.0},
     **{"weight_decay": 0.01, "schedule": "poly", "power": 1.0, "warmup": 1_500 / 160_000, "clip": 0.0},
-    **{"scale": (0.5, 2.0), "largest_class": 0.75, "photometric": True, "jitter": 0.0, "evaluation": "whole"},
+    **{"scale": (0.5, 2.0), "largest_class": 0.75, "photometric": True, "norms": "synced", "evaluation": "whole"},
 }
 STDC = {
     **{"epochs": 60, "iterations": 60_000, "batch": 48, "optimizer": "sgd", "momentum": 0.9, "learning_rate": 0.01},
