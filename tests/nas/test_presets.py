@@ -124,7 +124,7 @@ def test_the_losses_of_a_preset_are_what_was_published():
     )
     stdc = space_of("preset: stdc_cityscapes").sample(random.Random(0))
     assert [loss.name for loss in (*stdc.main, *stdc.auxiliary)] == ["ohem", "auxiliary_head", "detail"]
-    assert dict(stdc.main[0].options) == {"weight": 1.0, "threshold": 0.7, "min_kept": 1 / 16}
+    assert {"weight": 1.0, "threshold": 0.7, "min_kept": 1 / 16}.items() <= dict(stdc.main[0].options).items()
     for name in ("cgrseg_ade20k", "segformer_ade20k"):
         plain = space_of(f"preset: {name}").sample(random.Random(0))
         assert ([loss.name for loss in plain.main], plain.auxiliary) == (["cross_entropy"], ())
