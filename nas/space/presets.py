@@ -105,6 +105,7 @@ def resolved(root: Table, mistakes: Mistakes) -> Table:
     found = _found(node["preset"], mistakes)
     if found is None:
         return root.replaced("training", own, mark)
+    _counted(found, own, mistakes)
     recipe = _sensible(found.training, own, options_of(Training))
     root = root.replaced("training", merged(recipe, own, "training"), mark)
     return _with_data(root, found.options)
@@ -120,6 +121,15 @@ def _found(node: Node, mistakes: Mistakes) -> Preset | None:
     except SpaceError as error:
         mistakes.found.append((node.mark, f"training.preset: {error} See nas presets."))
         return None
+
+
+def _counted(found: Preset, own: Table, mistakes: Mistakes) -> None:
+    """Note epochs that are written without iterations: passes over the images may be meant, and would be rounds."""
+    steps = plain(found.training["iterations"]) if "iterations" in found.training else 0
+    if steps and "epochs" in own and "iterations" not in own:
+        needs = f"`iterations` beside it, in which the preset {found.name} counts"
+        remedy = f"Write iterations: 0 for so many passes over the images, or {steps} for so many rounds of evaluation"
+        mistakes.add(own.at("epochs"), "training.epochs", needs, {"epochs": plain(own["epochs"])}, remedy)
 
 
 def _sensible(recipe: Table, own: Table, schema: Mapping[str, Option]) -> Table:

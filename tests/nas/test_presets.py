@@ -256,3 +256,12 @@ def test_mistakes_say_where_they_are():
 def test_a_recipe_is_not_taken_for_a_space():
     with pytest.raises(SpaceError, match=r"It is a recipe: write training: {preset: ade20k_80k}\."):
         Space.load("ade20k_80k")
+
+
+def test_epochs_alone_could_mean_two_things():
+    assert (
+        "space:4:36: training.epochs needs `iterations` beside it, in which the preset cityscapes_80k counts: got epochs=5."
+        " Write iterations: 0 for so many passes over the images, or 80000 for so many rounds of evaluation."
+    ) in mistakes("preset: cityscapes_80k, epochs: 5")
+    values = trained(space_of("preset: cityscapes_80k, epochs: 5, iterations: 0"))
+    assert (values["epochs"], values["iterations"]) == (5, 0)

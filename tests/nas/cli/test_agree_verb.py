@@ -70,3 +70,9 @@ def test_mistakes(nas, words, message):
     assert code == 2
     assert error.startswith("nas: ")
     assert message in error
+
+
+def test_networks_that_were_really_trained(trained, said):
+    rows = json.loads(said("agree", "tiny", "--format", "json").out)
+    assert [(row["epoch"], row["networks"], row["tau_low"]) for row in rows] == [(1, 3, None), (2, 3, None)]
+    assert all(-1 <= row["tau"] <= 1 and 0 < row["share"] < 1 for row in rows)
