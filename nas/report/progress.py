@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -123,7 +124,7 @@ def recorded(store: Store, study: int, columns: Sequence[str]) -> list[Row]:
 
 def took_gpu(row: Mapping[str, Any]) -> bool:
     """Tell whether a trial was trained on an accelerator that is counted, by its `device`."""
-    return str(row["device"] or "cpu").split(":")[0].casefold() not in ("cpu", "mps")
+    return re.split("[: ]", str(row["device"] or "cpu"))[0].casefold() not in ("cpu", "mps")
 
 
 def gpus_of(store: Store, study: str) -> float:

@@ -13,6 +13,7 @@ from scipy import stats
 from blocks.errors import QueryError
 from nas.analysis.agreement import _resampled, agreement, chosen, paired_networks
 from nas.report.agreement import of_epochs, of_studies
+from nas.report.progress import took_gpu
 from nas.space import Space
 from nas.store import Store
 from nas.study.curves import import_curves
@@ -217,3 +218,18 @@ def test_recorded_curves_rank_as_their_readme_says(tmp_path):
     taus = [round(each.row["tau"], 2) for each in told]
     assert taus == [-0.09, 0.66, 0.78, 0.78, 0.86, 0.88, 0.93]
     assert all(each.row["networks"] == 238 for each in told)
+
+
+@pytest.mark.parametrize(
+    ("device", "counted"),
+    [
+        ("cpu x86_64", False),
+        ("cpu", False),
+        ("mps", False),
+        (None, False),
+        ("cuda NVIDIA H200", True),
+        ("NVIDIA H200", True),
+    ],
+)
+def test_hours_are_gpu_hours_where_there_is_a_gpu(device, counted):
+    assert took_gpu({"device": device}) is counted
