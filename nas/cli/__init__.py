@@ -8,9 +8,11 @@ import typer
 
 from blocks.errors import NasError
 from nas.cli import ablate, blocks, cost, curves, data, fronts, listings, progress, space
+from nas.cli.agree import agree
 from nas.cli.effects import effects
 from nas.cli.evaluate import evaluate
 from nas.cli.export import export
+from nas.cli.presets import presets
 from nas.cli.report import report
 from nas.cli.show import show
 from nas.cli.simulate import simulate
@@ -33,11 +35,13 @@ for command in (
     cost.cost,
     blocks.blocks,
     data.data,
+    presets,
     listings.studies,
     listings.trials,
     fronts.front,
     progress.progress,
     progress.compare,
+    agree,
     effects,
     show,
     evaluate,

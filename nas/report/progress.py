@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -54,10 +55,10 @@ def progress_of(
     everything = [row for each in rows.values() for row in each]
     worst = reference_of(reference, axes.objectives) or default_reference(everything, axes.objectives)
     whole = box(axes.objectives, worst)
-    on_gpus = any(str(row["device"] or "cpu").split(":")[0].casefold() not in ("cpu", "mps") for row in everything)
+    on_gpus = any(took_gpu(row) for row in everything)
     paths = {}
     for name, each in rows.items():
-        share = 1.0 if not on_gpus else gpus or _gpus(store, name)
+        share = 1.0 if not on_gpus else gpus or gpus_of(store, name)
         path = progress(each, axes.objectives, worst, gpus=share)
         paths[name] = [row | {"hypervolume": float(str(row["hypervolume"])) / whole} for row in path]
     return Progress(paths, worst, "gpu_hours" if on_gpus else "hours")
@@ -121,7 +122,13 @@ def recorded(store: Store, study: int, columns: Sequence[str]) -> list[Row]:
     return [row | {"state": "shorter"} if row["state"] in FINAL and row["epochs"] < usual else row for row in rows]
 
 
-def _gpus(store: Store, study: str) -> float:
+def took_gpu(row: Mapping[str, Any]) -> bool:
+    """Tell whether a trial was trained on an accelerator that is counted, by its `device`."""
+    return re.split("[: ]", str(row["device"] or "cpu"))[0].casefold() not in ("cpu", "mps")
+
+
+def gpus_of(store: Store, study: str) -> float:
+    """GPUs that a trial of this study has by its space; 1 where that cannot be read. [count]"""
     # It brings torch, which only GPU hours are worth waiting for.
     from nas.space import Space
 

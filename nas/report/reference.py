@@ -87,6 +87,13 @@ Each entry maps places to values; a candidate in which all of them hold does not
 lists. `training.OPTION`, `training.losses.main` and `shared.NAME` are places, too."""
 
 
+_PRESETS: Final = """\
+`preset: NAME` takes the values of a published recipe, among them the losses and, under `data`, the crop and the size of
+the images; `nas presets` lists them. What the file itself writes wins, a question too. Where a file extends another, or
+`--set training.preset=NAME` is written, the preset takes the place of a recipe that was written out, and of another
+preset alone where the recipe stands on one. Studies record the values, not the name."""
+
+
 _ABLATION: Final = """\
 Places are those of questions, as under `forbid`. `baseline: {context: ppm, head: ssa}` holds the answers of the
 baseline; a question that is not named takes its first one. `over: [context, head]` names the questions that vary, by
@@ -155,6 +162,7 @@ def _training() -> list[str]:
     kinds = ", ".join(f"`{key}`" for key in LOSSES)
     return [
         "## training",
+        _PRESETS,
         _table(Training),
         f"`losses:` holds {kinds}: each a loss or a list of losses that are added up. `main` supervises the logits "
         "(`cross_entropy` by default), `coarse` the coarse logits of class-aware components (`cross_entropy` with "

@@ -3,6 +3,10 @@
 How `extends:` merges: the sections in `MERGED` are taken over key by key and the extending file wins. Everything else
 is one answer (a slot, the data set, a question, the objectives, the list of what is forbidden) and is replaced whole.
 What is `published:` of one network holds for no other, and is not taken over.
+
+A preset that is named over a recipe that was written out takes its place, the whole `training:` section; named over
+another preset it replaces that one alone. So a space can be given another recipe, and one that stands on a preset a
+shorter one, from outside.
 """
 
 from __future__ import annotations
@@ -21,13 +25,21 @@ from nas.space.sections import ALIASES
 
 MERGED = ("", "shared", "architecture", "training", "training.losses", "budget", "search", "resources")
 MAX_EXTENDS = 8
+FOLDER = "presets"  # below search_spaces: recipes, no spaces
+_PRESET = "training.preset"
 
 
 def shipped() -> dict[str, Path]:
     """The spaces that come with the package, by name: `camvid`, `ablations/contexts`."""
     root = Path(str(files("search_spaces")))
-    found = sorted(p.relative_to(root) for p in root.rglob("*.yaml"))
+    found = sorted(path for p in root.rglob("*.yaml") if (path := p.relative_to(root)).parts[0] != FOLDER)
     return {path.with_suffix("").as_posix(): root / path for path in found}
+
+
+def recipes() -> dict[str, Path]:
+    """The presets that come with the package, by name: `cityscapes_80k`."""
+    root = Path(str(files("search_spaces"))) / FOLDER
+    return {path.stem: path for path in sorted(root.glob("*.yaml"))}
 
 
 def find(name: str | Path, beside: Path | None = None) -> Path:
@@ -48,7 +60,8 @@ def find(name: str | Path, beside: Path | None = None) -> Path:
         if path.is_file():
             return path
     known_or_file = "the name of a shipped space, or a file that exists"
-    raise SpaceError(law("A search space", known_or_file, {"name": str(name)}, nearest(str(name), known)))
+    recipe = f"It is a recipe: write training: {{preset: {name}}}" if str(name) in recipes() else ""
+    raise SpaceError(law("A search space", known_or_file, {"name": str(name)}, recipe or nearest(str(name), known)))
 
 
 def load(path: Path, mistakes: Mistakes, above: tuple[Path, ...] = ()) -> Table | None:
@@ -108,16 +121,22 @@ def merged(base: Table, over: Table, path: str = "") -> Table:
     for key, node in over.entries.items():
         inner = f"{path}.{key}".lstrip(".")
         below = base.entries.get(key)
-        if inner in MERGED and isinstance(below, Table) and isinstance(node, Table):
+        anew = inner == "training" and isinstance(node, Table) and named_anew(below, node)
+        if inner in MERGED and isinstance(below, Table) and isinstance(node, Table) and not anew:
             base = base.replaced(key, merged(below, node, inner), base.at(key))
         else:
             base = base.replaced(key, node, over.at(key))
     return base
 
 
+def named_anew(below: Node | None, over: Table) -> bool:
+    """Tell whether a recipe names a preset and the one that it is laid over does not."""
+    return "preset" in over and isinstance(below, Table) and "preset" not in below
+
+
 def with_sets(root: Table, sets: Sequence[str], mistakes: Mistakes) -> Table:
-    """Apply `--set path.in.the.file=value`, one after the other."""
-    for text in sets:
+    """Apply `--set path.in.the.file=value`, one after the other; a preset comes first, since others may change it."""
+    for text in sorted(sets, key=lambda text: text.partition("=")[0].strip() != _PRESET):
         mark = Mark(f"--set {text if len(text) <= 80 else text[:77] + '...'}")
         path, equals, value = text.partition("=")
         keys = path.strip().split(".")
@@ -128,6 +147,9 @@ def with_sets(root: Table, sets: Sequence[str], mistakes: Mistakes) -> Table:
             keys = [ALIASES.get(key, key) for key in keys]
         node = read(value, mark.source, mistakes, lines=False)
         if node is not None:
+            over = Table({"preset": node}, mark)
+            if ".".join(keys) == _PRESET and named_anew(root.entries.get("training"), over):
+                root = root.replaced("training", over, root.at("training"))
             root = _with(root, keys, node, mark, mistakes)
     return root
 

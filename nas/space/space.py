@@ -21,6 +21,7 @@ from nas.space.ablation import Ablation
 from nas.space.files import as_root, extended, find, load, with_sets
 from nas.space.mistakes import Mistakes
 from nas.space.nodes import Scalar, Table, plain
+from nas.space.presets import resolved
 from nas.space.published import Published
 from nas.space.questions import Question, drawn
 from nas.space.reader import read
@@ -94,7 +95,7 @@ class Space:
         if root is None:
             mistakes.raise_any(name)
             raise AssertionError("an unread file without a mistake")
-        root = with_sets(root, sets, mistakes)
+        root = resolved(with_sets(root, sets, mistakes), mistakes)
         parts = built(root, name, mistakes)
         mistakes.raise_any(name)
         assert parts is not None
