@@ -29,6 +29,11 @@ class Training:
         flip: probability of a horizontal flip.
         jitter: strength of brightness, contrast and saturation jitter; 0 is none.
         class_weights: `inverse_log` weighs a class by 1 / ln(1.02 + its share of the pixels) (ENet).
+        compile: let `torch.compile` make code for the network and its losses, and for evaluation. It takes its time in
+            the first epoch of every network (each epoch's log says how much), needs a compiler on the machine, and
+            rounds differently; worth it for long schedules on a GPU, not for searches of a few epochs.
+        deterministic: add up in the same order every time, also on a GPU; slower there. Operations that torch has in no
+            such form fail the trial by name: a warning would leave the numbers unrepeatable. On a CPU they repeat anyway.
     """
 
     epochs: Annotated[int, Range(1, 100_000)] = 20
@@ -47,3 +52,5 @@ class Training:
     flip: Annotated[float, Range(0.0, 1.0)] = 0.5
     jitter: Annotated[float, Range(0.0, 1.0)] = 0.2
     class_weights: Literal["none", "inverse_log"] = "none"
+    compile: bool = False
+    deterministic: bool = False
