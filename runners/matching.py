@@ -47,7 +47,8 @@ class Matched:
 
     def summary(self) -> str:
         """One line for a log: counts, and the first ten names of each."""
-        said = [f"weights {self.file}: {len(self.loaded)} tensors loaded into {self.place.rstrip('.') or 'the network'}"]
+        place = self.place.rstrip(".") or "the network"
+        said = [f"weights {self.file}: {len(self.loaded)} tensors loaded into {place}"]
         wrong = [f"{name} {found} for {own}" for name, own, found in self.wrong_shape]
         groups = {
             "adapted to the image's channels": self.adapted,

@@ -61,7 +61,8 @@ def _deterministic() -> Iterator[None]:
             raise
         remedy = "Choose other components, or set training.deterministic to false"
         needs = "operations that have a deterministic form on this device"
-        raise _noted(BlockError(law("training.deterministic", needs, {"operation": found[1]}, remedy)), error) from error
+        failed = BlockError(law("training.deterministic", needs, {"operation": found[1]}, remedy))
+        raise _noted(failed, error) from error
     finally:
         torch.use_deterministic_algorithms(flags[0], warn_only=flags[1])
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = cudnn
@@ -82,8 +83,10 @@ def _compiled() -> Iterator[None]:
     try:
         yield
     except TorchDynamoException as error:
-        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)[:200]
-        if any(word in f"{type(error).__name__} {error}" for word in _NO_COMPILER):
+        cause = getattr(error, "inner_exception", error)
+        said = next((line for line in str(cause).splitlines() if line.strip()), "")
+        reason = f"{type(cause).__name__}: {said}"[:200]
+        if any(word in f"{reason} {error}" for word in _NO_COMPILER):
             remedy = "Install one (g++ for CPUs, triton for GPUs), or set training.compile to false"
             needs = "a compiler on this machine"
             raise _noted(RunError(law("training.compile", needs, {"reason": reason}, remedy)), error) from error

@@ -47,7 +47,8 @@ def train(
     training, parts, done = proposal.protocol.recipe(), 1, proposal.done
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            with modes(training), closing(_train(dataclasses.replace(proposal, done=done), work, data, device, parts)) as running:
+            going_on = dataclasses.replace(proposal, done=done)
+            with modes(training), closing(_train(going_on, work, data, device, parts)) as running:
                 while True:
                     epoch = next(running)
                     # Never less: halving again what the checkpoint has halved already.

@@ -29,11 +29,11 @@ class Training:
         flip: probability of a horizontal flip.
         jitter: strength of brightness, contrast and saturation jitter; 0 is none.
         class_weights: `inverse_log` weighs a class by 1 / ln(1.02 + its share of the pixels) (ENet).
-        compile: let `torch.compile` make code for the network and its losses, and for evaluation. It takes its time in
-            the first epoch of every network (each epoch's log says how much), needs a compiler on the machine, and
-            rounds differently; worth it for long schedules on a GPU, not for searches of a few epochs.
-        deterministic: add up in the same order every time, also on a GPU; slower there. Operations that torch has in no
-            such form fail the trial by name: a warning would leave the numbers unrepeatable. On a CPU they repeat anyway.
+        compile: let `torch.compile` make code for the network and its losses, and for evaluation. Every network pays
+            for it in its first epoch (the epoch's log says how many seconds), and so does every new size of a batch;
+            it needs a compiler on the machine and rounds differently.
+        deterministic: add up in the same order every time, also on a GPU. Operations that torch has in no such form
+            fail the trial by name: a warning would leave numbers that do not repeat. On a CPU they repeat anyway.
     """
 
     epochs: Annotated[int, Range(1, 100_000)] = 20

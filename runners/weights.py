@@ -44,7 +44,8 @@ def fingerprint_of(path: Path) -> str:
 
 
 @functools.lru_cache(maxsize=32)
-def _hashed(path: Path, size: int, modified: int) -> str:  # noqa: ARG001 - with these, a file that changed is read anew
+def _hashed(path: Path, size: int, modified: int) -> str:
+    # Size and time are but for the cache: a file that changed is read anew.
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
@@ -131,10 +132,10 @@ def _unpacked(content: Any) -> Mapping[str, Any]:
         if isinstance(fit := content.get("fit"), Mapping):  # our own checkpoints
             content = fit.get("average") or fit.get("supervised")
             continue
-        inside = next((content[key] for key in CONTAINERS if isinstance(content.get(key), Mapping) and content[key]), None)
-        if inside is None:
+        inside = [content[key] for key in CONTAINERS if isinstance(content.get(key), Mapping) and content[key]]
+        if not inside:
             break
-        content = inside
+        content = inside[0]
     return {str(key): value for key, value in content.items()} if isinstance(content, Mapping) else {}
 
 

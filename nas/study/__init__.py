@@ -67,7 +67,8 @@ def sweep(
         progress = progress or Progress(space.search.trials)
         if edit is not None:
             progress.say(str(edit))
-        opened.record_provenance(study_id, provenance(fingerprint, space.weights_hash) | ({"edited": str(edit)} if edit else {}))
+        facts = provenance(fingerprint, space.weights_hash)
+        opened.record_provenance(study_id, facts | ({"edited": str(edit)} if edit else {}))
         for architecture in space.backbones():
             fetch(architecture)
         mirror = Mirror(opened.url, name, space.objectives)

@@ -98,7 +98,8 @@ def found_or_created(
 def _essence(space: Space) -> Space:
     """The space without what may differ between two runs of one study."""
     search = replace(space.search, trials=1, hours=None, gpu_hours=None, epochs=None)
-    return replace(space, name="", text="", source=None, place={}, weights="", weights_hash="", resources=Resources(), search=search)
+    here = replace(space, name="", text="", source=None, place={}, weights="", weights_hash="")
+    return replace(here, resources=Resources(), search=search)
 
 
 def _same_weights(space: Space, store: Store, study_id: int) -> bool:
