@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -35,7 +36,9 @@ def weights(
     if problems and not fitting:
         raise problems[0]
     rows = report.rows(found, names=format == "json")
-    if format in ("json", "csv"):
+    if format == "json":
+        typer.echo(json.dumps(rows, indent=2))  # lists of names stay lists
+    elif format == "csv":
         typer.echo(render(rows, format))
     else:
         title = f"{loaded.name}: {len(fitting)} of {len(found)} backbones take {fitting[0].file}" if fitting else ""
