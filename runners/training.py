@@ -54,6 +54,11 @@ class Training:
         evaluation: after each epoch: `resized` judges image and label as they are stretched for training, `whole` each
             image as a whole against its label at the original size, `sliding` by windows of the training size, moved
             by two thirds of it, against that label too. Samples of any size need one of the last two.
+        compile: let `torch.compile` make code for the network and its losses, and for evaluation. Every network pays
+            for it in its first epoch (the epoch's log says how many seconds), and so does every new size of a batch;
+            it needs a compiler on the machine and rounds differently.
+        deterministic: add up in the same order every time, also on a GPU. Operations that torch has in no such form
+            fail the trial by name: a warning would leave numbers that do not repeat. On a CPU they repeat anyway.
     """
 
     epochs: Annotated[int, Range(1, 100_000)] = 20
@@ -84,3 +89,5 @@ class Training:
     jitter: Annotated[float, Range(0.0, 1.0), When("photometric", False)] = 0.2
     class_weights: Literal["none", "inverse_log"] = "none"
     evaluation: Literal["resized", "whole", "sliding"] = "resized"
+    compile: bool = False
+    deterministic: bool = False

@@ -19,6 +19,7 @@ from nas.cli.simulate import simulate
 from nas.cli.sweep import sweep
 from nas.cli.table import table
 from nas.cli.train import train
+from nas.cli.weights import weights
 
 app = typer.Typer(
     name="nas",
@@ -36,6 +37,7 @@ for command in (
     blocks.blocks,
     data.data,
     presets,
+    weights,
     listings.studies,
     listings.trials,
     fronts.front,
