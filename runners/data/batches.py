@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import torch
-from torch import Tensor
-from torch.utils.data import BatchSampler, DataLoader, Dataset, SequentialSampler
+from torch.utils.data import BatchSampler, Dataset, SequentialSampler
 
 from runners.data.augment import augment, generator
 from runners.data.contract import Split
+from runners.data.loading import Batch, Batched, Batches
+from runners.data.unreadable import Replaced, Unreadable
 from runners.training import Training
-
-Batch = tuple[Tensor, Tensor]
 
 
 class Augmented(Dataset[Batch]):
@@ -62,29 +60,18 @@ class Plain(Dataset[Batch]):
 
 
 def training_batches(
-    split: Split, training: Training, seed: int, *, loaders: int, pin: bool
-) -> tuple[Shuffled, DataLoader[Batch]]:
-    """Return the loader of augmented batches and the order that it follows."""
-    order = Shuffled(len(split), training.batch, seed)
-    return order, _loader(Augmented(split, training, seed), order, loaders=loaders, pin=pin)
+    split: Split, training: Training, seed: int, *, loaders: int, pin: bool, subject: str = "Training:"
+) -> tuple[Shuffled, Batches]:
+    """Return the augmented batches and the order that they follow; `subject` tells of images that cannot be read."""
+    order, replaced = Shuffled(len(split), training.batch, seed), Replaced(split)
+    batched = Batched(Augmented(replaced, training, seed), replaced)
+    return order, Batches(batched, order, Unreadable(subject, len(split), "replaced"), loaders=loaders, pin=pin)
 
 
-def plain_batches(split: Split, batch: int, *, loaders: int, pin: bool) -> DataLoader[Batch]:
-    """Return the loader of a split for evaluation."""
+def plain_batches(split: Split, batch: int, *, loaders: int, pin: bool, subject: str = "Evaluation:") -> Batches:
+    """Return the batches of a split for evaluation; `subject` tells of images that cannot be read."""
     order = BatchSampler(SequentialSampler(range(len(split))), batch, drop_last=False)
-    return _loader(Plain(split), order, loaders=loaders, pin=pin)
-
-
-def _loader(samples: Dataset[Batch], order: Iterable[list[Any]], *, loaders: int, pin: bool) -> DataLoader[Batch]:
-    return DataLoader(
-        samples,
-        batch_sampler=order,
-        num_workers=loaders,
-        persistent_workers=loaders > 0,
-        pin_memory=pin,
-        # A loader draws a seed now and then; from the global generator, it would change the network's dropout.
-        generator=torch.Generator(),
-    )
+    return Batches(Batched(Plain(split)), order, Unreadable(subject, len(split), "left out"), loaders=loaders, pin=pin)
 
 
 def to_device(batch: Batch, device: torch.device, memory_format: torch.memory_format) -> Batch:

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from blocks.errors import DataError, law, nearest
 from blocks.options import Range
-from runners.data.contract import SPLITS, DataInfo, SplitName, palette, unseen
+from runners.data.contract import SPLITS, DataInfo, SplitName, UnreadableError, palette, unseen
 from runners.data.decode import Coding, image_pixels, label_values, labelled, need_same_size, resized
+from runners.data.files import stamp_of
 from runners.data.folder import MOST, class_names, coding_of
 
 _SUBJECT = "Data set huggingface"
@@ -108,7 +109,7 @@ class Rows:
     """One split: each row is decoded when it is asked for."""
 
     def __init__(self, root: Path, split: str, coding: Coding, info: DataInfo, columns: tuple[str, str]) -> None:
-        table, self._split = _opened(root, split), split
+        table, self._root, self._split = _opened(root, split), root, split
         self._image, self._label = columns_of(table.features, columns)
         _check_names(table.features[self._label], info)
         self._rows = table.select_columns([self._image, self._label])
@@ -122,6 +123,9 @@ class Rows:
 
     def name(self, index: int) -> str:
         return f"{self._split}[{index}]"
+
+    def stamp(self) -> str:
+        return stamp_of(files_of(self._root, self._split))
 
     def original(self, index: int) -> tuple[Tensor, Tensor]:
         if not 0 <= index < len(self):
@@ -138,7 +142,7 @@ class Rows:
             row: dict[str, Any] = self._rows[index]
         except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
             got = {"sample": where, "error": str(error)}
-            raise DataError(law(_SUBJECT, "images that can be read", got, "Remove the row")) from error
+            raise UnreadableError(law(_SUBJECT, "images that can be read", got, "Remove the row")) from error
         for column, value in row.items():
             if value is None:
                 got = {"sample": where, "column": column}
