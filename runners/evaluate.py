@@ -11,7 +11,8 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 
 from blocks.errors import DataError, law
 from runners.data.batches import Batch, to_device
-from runners.data.contract import IGNORE, DataInfo, FromFiles, Split
+from runners.data.contract import IGNORE, DataInfo, FromFiles, Split, UnreadableError
+from runners.data.unreadable import Unreadable
 from runners.inference import Inference, predict
 
 
@@ -65,11 +66,16 @@ def evaluate_split(
         shown: draws the progress over the samples' numbers, for whoever watches.
 
     Raises:
-        DataError: a sample is wrong, or no pixel of the split is labelled.
+        DataError: a sample is wrong, more than 1 % cannot be read, or no pixel of the split is labelled.
     """
+    unreadable = Unreadable("An evaluation", len(split), "left out")
     confusion = torch.zeros(info.classes, info.classes, dtype=torch.int64, device=device)
     for index in shown(range(len(split))):
-        image, label = own_size(split, index)
+        try:
+            image, label = own_size(split, index)
+        except UnreadableError as error:
+            unreadable.add((index, str(error)))
+            continue
         _check_label(label, info, index)
         truth = label.to(device).long()
         pixels = image.to(device).float().div_(255)

@@ -141,6 +141,7 @@ class Trial:
             state,
             identity=_identity(self._proposal),
             epoch_copy=f"epoch-{len(epochs):04d}.pt" if self._work.keep == "all" and not within else None,
+            last=len(epochs) == self._proposal.epochs,
         )
         self._saved = time.monotonic()
 

@@ -9,6 +9,7 @@ import logging
 import os
 import struct
 import tempfile
+import time
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -29,6 +30,7 @@ MEMORY = "memory"
 _MAGIC = b"segnas01"
 _HEAD = struct.Struct("<8s32sqqI")  # magic, digest of the key, rows of the index, bytes of the file, checksum of both
 _ENDING = ".samples"
+_UNUSED = 30 * 24 * 3600  # seconds
 
 
 def folder_of(cache: str | None) -> Path | None:
@@ -148,6 +150,7 @@ def write(path: Path, key: str, count: int, samples: Iterable[Sample | None]) ->
                     file.write(label.contiguous().numpy().data)
             size, body = file.tell(), index[:held].tobytes()
             head = _HEAD.pack(_MAGIC, _digest(key), held, size, 0)[:-4]
+            file.truncate(size)  # seeking alone makes no file longer
             file.seek(0)
             file.write(head + struct.pack("<I", zlib.crc32(head + body)) + body)
             file.flush()
@@ -184,21 +187,18 @@ def locked(folder: Path, name: str) -> Iterator[None]:
         yield
 
 
-def prune(folder: Path, most: int, *, spare: Path) -> None:
-    """Delete the files that were not opened for longest, until the folder holds no more than `most` bytes.
+def prune(folder: Path, most: int) -> None:
+    """Delete the files that nobody has opened for a month, and the oldest of the others beyond `most` bytes.
 
     Who has mapped one keeps it: the system gives its space back when the last of them ends.
     """
-    found = []
-    for path in folder.glob(f"*{_ENDING}"):
-        with contextlib.suppress(FileNotFoundError):  # another process prunes, too
-            about = path.stat()
-            found.append((path == spare, about.st_mtime, about.st_size, path))
-    total = 0
-    for spared, _, size, path in sorted(found, reverse=True):
-        total += size
-        if total > most and not spared:
-            path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # another process prunes, too, or the folder may only be read
+        found = [(path.stat(), path) for path in folder.glob(f"*{_ENDING}")]
+        total = 0
+        for about, path in sorted(found, key=lambda one: one[0].st_mtime, reverse=True):
+            total += about.st_size
+            if total > most or about.st_mtime < time.time() - _UNUSED:
+                path.unlink(missing_ok=True)
 
 
 def _digest(key: str) -> bytes:

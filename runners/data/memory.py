@@ -77,12 +77,14 @@ class InMemory:
         component, place, self._fingerprint, limit, cache = key
         self.info: DataInfo = data.info
         self._splits: dict[SplitName, Decoded] = {}
-        folder = _folder(cache)
+        folder, most = _folder(cache), _FOLDER * limit
         for name in SPLITS:
             about = [component.plain(), place, self._fingerprint, name, limit]
             subject = f"Data set {component.name}, split {name},"
             decoded = Decoded(data.split(name), data.info, subject, limit)
             decoded.fill(folder, f"{component.name}-{name}", canonical_json(about))
+            if folder is not None:
+                files.prune(folder, most)
             limit -= decoded.bytes
             self._splits[name] = decoded
         found = sum(s.kept for s in self._splits.values() if s.found)
@@ -165,7 +167,6 @@ class Decoded:
                 # Meanwhile another process may have done it.
                 if not path.exists() or files.mapped(path, key, channels) is None:
                     files.write(path, key, self._most(), self._decoded())
-                files.prune(folder, _FOLDER * self._limit, spare=path)
             found = files.mapped(path, key, channels)
         if found is None:
             raise OSError(f"{path} does not hold what was written")
