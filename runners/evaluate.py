@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from blocks.errors import DataError, law
-from runners.data.batches import Batch, to_device
+from runners.data.batches import to_device
 from runners.data.contract import IGNORE, DataInfo, FromFiles, Split, UnreadableError
+from runners.data.loading import Batch
 from runners.data.unreadable import Unreadable
 from runners.inference import Inference, predict
 
