@@ -36,7 +36,7 @@ from runners.data.unreadable import Unreadable
 _log = logging.getLogger("nas.data")
 
 _AT_ONCE = 64  # samples that are decoded before the first of them is put away
-_FOLDER = 4  # times its limit is what the folder of decoded samples may grow to
+_FOLDER = 8 << 30  # bytes that the folder of decoded samples may grow to; for large limits, four times as much as they
 
 _Key = tuple[Component, tuple[tuple[str, str], ...], str, int, str | None]
 _held: dict[_Key, InMemory] = {}
@@ -77,7 +77,7 @@ class InMemory:
         component, place, self._fingerprint, limit, cache = key
         self.info: DataInfo = data.info
         self._splits: dict[SplitName, Decoded] = {}
-        folder, most = _folder(cache), _FOLDER * limit
+        folder, most = _folder(cache), max(_FOLDER, 4 * limit)
         for name in SPLITS:
             about = [component.plain(), place, self._fingerprint, name, limit]
             subject = f"Data set {component.name}, split {name},"

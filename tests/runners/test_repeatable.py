@@ -17,7 +17,7 @@ SAME = Component.of("shapes", {"size": (32, 32), "train": 20, "val": 6})
 AUXILIARIES = {
     "contrast": {"channels": 8, "max_views": 2, "memory_size": 7},
     "auxiliary_head": {},
-    "detail": {},
+    "detail": {"at": "level_1", "channels": 8},
 }
 
 
@@ -89,7 +89,7 @@ def test_two_runs_are_the_same_bits(proposal, carry_out, work, numbers):
 def test_a_checkpoint_that_was_cut_off_gives_way_to_the_one_before(  # noqa: PLR0917  # five fixtures
     proposal, carry_out, work, numbers, monkeypatch, optimizer
 ):
-    """Written between the epochs and within one; what was lost is trained once more, to the same bits."""
+    """What was lost is trained once more, to the same bits."""
     wanted = {"epochs": 3, "optimizer": optimizer}
     whole, _ = carry_out(proposal(0, **wanted), work)
     first, _ = carry_out(proposal(1, **wanted), work, until=2)
@@ -104,6 +104,6 @@ def test_a_checkpoint_that_was_cut_off_gives_way_to_the_one_before(  # noqa: PLR
     assert outcome == Finished()
     assert "is damaged, the one before is used" in rest[0].log
     assert steps == list(range(5, 15))
-    assert numbers(first + rest) == numbers(whole)
+    assert numbers(first[:1] + rest) == numbers(whole)
     assert equal(state(work, 0), state(work, 1))
     assert [p.name for p in path.parent.iterdir()] == ["checkpoint.pt"]
