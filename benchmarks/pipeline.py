@@ -35,7 +35,7 @@ from runners.optimise import Fit
 from runners.training import Training
 
 BATCH = 8
-WARM = 5  # steps before the clock counts
+WARM = 2  # steps before the clock counts
 CPU = torch.device("cpu")
 
 
@@ -113,6 +113,8 @@ def main() -> None:
         order.epoch = orders["1"][0].epoch = number
         for name, way in ways.items():
             spent[name].append(epoch(fit, way(), steps))
+            waiting, whole = spent[name][-1]
+            print(f"round {number}: {name}: {1000 * waiting:.1f} of {1000 * whole:.1f} ms", flush=True)
     print(f"{arguments.threads} threads of torch, {arguments.rounds} rounds of {steps} steps, medians")
     bare = statistics.median(one.whole for one in spent["at hand"])
     for name, rounds in spent.items():
