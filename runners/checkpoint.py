@@ -19,35 +19,62 @@ _log = logging.getLogger("nas.checkpoint")
 _VERSION = 1
 
 
-def save(path: Path, state: Mapping[str, Any], *, identity: str, epoch_copy: str | None = None) -> None:
+def save(
+    path: Path, state: Mapping[str, Any], *, identity: str, epoch_copy: str | None = None, last: bool = False
+) -> None:
     """Write a checkpoint so that a crash at any moment leaves the old or the new one.
+
+    The one before stays beside it until the next is written, for the day on which a disk does not hold what it took.
 
     Args:
         path: where.
         state: tensors and plain values.
         identity: of the result it belongs to.
         epoch_copy: the name of a second file beside it that stays when the next epoch overwrites the first.
+        last: whether training ends with it: the one before goes.
 
     Raises:
         RunError: the disk does not take it.
     """
+    before = before_of(path)
     buffer = io.BytesIO()
     torch.save({"version": _VERSION, "identity": identity, **state}, buffer)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        for target in (path, *([path.with_name(epoch_copy)] if epoch_copy else [])):
-            _write(target, buffer.getbuffer())
+        try:
+            _write(path, buffer.getbuffer(), before)
+        except OSError:
+            if not (before.exists() and path.exists()):
+                raise
+            # Where room is short, the one before is the first to go.
+            before.unlink()
+            _write(path, buffer.getbuffer(), None)
+        if last:
+            before.unlink(missing_ok=True)
+        if epoch_copy:
+            _write(path.with_name(epoch_copy), buffer.getbuffer(), None)
     except OSError as error:
         got = {"path": str(path), "bytes": buffer.tell(), "error": error.strerror or str(error)}
         remedy = "Make room, or keep fewer of them (resources.keep), and go on with --resume"
         raise RunError(law("A checkpoint", "a disk that takes it", got, remedy)) from error
 
 
-def _write(target: Path, content: memoryview) -> None:
+def before_of(path: Path) -> Path:
+    """Where the checkpoint before this one lies, while a trial is in training."""
+    return path.with_name(f"{path.stem}.before{path.suffix}")
+
+
+def _write(target: Path, content: memoryview, before: Path | None) -> None:
     # The process id keeps a leftover of a killed process from being taken for ours.
     draft = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        draft.write_bytes(content)
+        with draft.open("wb") as file:
+            file.write(content)
+            file.flush()
+            # Without it, a loss of power may leave the name without the content.
+            os.fsync(file.fileno())
+        if before is not None and target.exists():
+            _keep(target, before)
         draft.replace(target)
     except OSError:
         with contextlib.suppress(OSError):
@@ -55,15 +82,30 @@ def _write(target: Path, content: memoryview) -> None:
         raise
 
 
-def load(path: Path, *, identity: str, device: torch.device) -> dict[str, Any] | None:
-    """Read a checkpoint, or return None, with a warning where one was expected but does not serve."""
-    if not path.exists():
-        return None
+def _keep(path: Path, before: Path) -> None:
+    """Give a checkpoint a second name: nothing is copied, and at every moment it has one of the two."""
+    link = path.with_name(f".{before.name}.{os.getpid()}")
     try:
-        return read(path, identity=identity, device=device)
-    except _UnfitError as error:
-        _log.warning("checkpoint %s %s, training starts again%s", path, error.what, error.why)
-        return None
+        link.unlink(missing_ok=True)
+        link.hardlink_to(path)
+        link.replace(before)
+    except OSError:
+        with contextlib.suppress(OSError):
+            link.unlink(missing_ok=True)
+        # Not every file system has second names.
+        path.replace(before)
+
+
+def load(path: Path, *, identity: str, device: torch.device) -> dict[str, Any] | None:
+    """Read a checkpoint, or the one before where it does not serve, with a warning; None where none does."""
+    there = [place for place in (path, before_of(path)) if place.exists()]
+    for number, place in enumerate(there, start=1):
+        try:
+            return read(place, identity=identity, device=device)
+        except _UnfitError as error:
+            instead = "the one before is used" if number < len(there) else "training starts again"
+            _log.warning("checkpoint %s %s, %s%s", place, error.what, instead, error.why)
+    return None
 
 
 def read(path: Path, *, identity: str, device: torch.device) -> dict[str, Any]:

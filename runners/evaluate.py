@@ -10,8 +10,10 @@ from torch import Tensor, nn
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from blocks.errors import DataError, law
-from runners.data.batches import Batch, to_device
-from runners.data.contract import IGNORE, DataInfo, FromFiles, Split
+from runners.data.batches import to_device
+from runners.data.contract import IGNORE, DataInfo, FromFiles, Split, UnreadableError
+from runners.data.loading import Batch
+from runners.data.unreadable import Unreadable
 from runners.inference import Inference, classified
 
 
@@ -67,11 +69,16 @@ def evaluate_split(
         shown: draws the progress over the samples' numbers, for whoever watches.
 
     Raises:
-        DataError: a sample is wrong, or no pixel of the split is labelled.
+        DataError: a sample is wrong, more than 1 % cannot be read, or no pixel of the split is labelled.
     """
+    unreadable = Unreadable("An evaluation", len(split), "left out")
     confusion = torch.zeros(info.classes, info.classes, dtype=torch.int64, device=device)
     for index in shown(range(len(split))):
-        image, label = own_size(split, index)
+        try:
+            image, label = own_size(split, index)
+        except UnreadableError as error:
+            unreadable.add((index, str(error)))
+            continue
         _check_label(label, info, index)
         shape = None
         if info.varies:
@@ -94,14 +101,15 @@ def evaluate_samples(
 
     Args:
         network: on the device.
-        samples: each image, (C, H, W), uint8, and its label of any size.
+        samples: each image, (1, C, H, W), uint8, and its label, (1, H, W), of any size.
         info: of the data set; where samples vary, an image is predicted at the size that it comes with.
         how: whole or by windows, flips, scales.
         device: where the network is.
     """
     network.eval()
     confusion = torch.zeros(info.classes, info.classes, dtype=torch.int64, device=device)
-    for number, (image, label) in enumerate(samples):
+    for number, (images, labels) in enumerate(samples):
+        image, label = images[0], labels[0]
         _check_label(label, info, number)
         pixels, truth = image.to(device, non_blocking=True), label.to(device, non_blocking=True).long()
         shape = (image.shape[-2], image.shape[-1]) if info.varies else None

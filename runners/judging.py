@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import torch
 from torch import nn
 
 from blocks.errors import BlockError, RunError, law
 from runners.data import DataInfo, DataSet
-from runners.data.batches import Batch, Truths, plain_batches, single_samples
+from runners.data.batches import Truths, plain_batches, single_samples
 from runners.data.contract import Split
+from runners.data.unreadable import Unreadable
 from runners.evaluate import Scores, evaluate, evaluate_samples
 from runners.inference import Inference, classified
 from runners.training import Training
@@ -34,21 +33,31 @@ class Judging:
         batch: images at once, where all have one size. [count]
         loaders: processes that load them; 0 loads in this one. [count]
         pin: load into memory that a GPU copies from faster.
+        subject: who tells of images that cannot be read.
     """
 
-    def __init__(self, data: DataSet, held: Split, training: Training, *, batch: int, loaders: int, pin: bool) -> None:
+    def __init__(
+        self,
+        data: DataSet,
+        held: Split,
+        training: Training,
+        *,
+        batch: int,
+        loaders: int,
+        pin: bool,
+        subject: str = "Evaluation:",
+    ) -> None:
         need_evaluation(data.info, training)
         self._info = data.info
         self._how: Inference | None = None
-        self._samples: Iterable[Batch]
         if training.evaluation == "resized":
-            self._samples = plain_batches(held, batch, loaders=loaders, pin=pin)
+            self._samples = plain_batches(held, batch, loaders=loaders, pin=pin, subject=subject)
             return
         self._how = Inference(sliding=training.evaluation == "sliding")
         # Windows slide over what keeps its proportions: stretched images do not, those on disk do.
         original = self._how.sliding and not data.info.varies
         self._truths = Truths(held, data.split("val"), original=original)
-        self._samples = single_samples(self._truths, loaders=loaders, pin=pin)
+        self._samples = single_samples(self._truths, loaders=loaders, pin=pin, subject=subject)
 
     def __call__(
         self, network: nn.Module, *, device: torch.device, memory_format: torch.memory_format = torch.contiguous_format
@@ -58,6 +67,11 @@ class Judging:
             classes = self._info.classes
             return evaluate(network, self._samples, classes=classes, device=device, memory_format=memory_format)
         return evaluate_samples(network, self._samples, self._info, self._how, device=device)
+
+    @property
+    def unreadable(self) -> Unreadable:
+        """The images that could not be read so far, and were left out."""
+        return self._samples.unreadable
 
     def rehearse(self, network: nn.Module, *, device: torch.device) -> None:
         """Predict one image, where they differ in size, before an epoch is spent on a network that cannot.

@@ -248,7 +248,9 @@ class Work:
         halving: early stopping, or None to train everything to its end.
         objectives: name -> `max` or `min`: what early stopping compares.
         concurrent: most trials at once, or None for as many as fit. [count]
-        cache_bytes: decoded images that a worker may keep in memory. [bytes]
+        cache_bytes: decoded images that are kept; those beyond are decoded each time. [bytes]
+        cache: folder of a machine's own where they are kept in files that all workers map; None is one in its temporary
+            folder, `memory` keeps them in each worker's.
         checkpoint_minutes: how often an epoch in training is saved, too; 0 saves between epochs alone. [min]
         trial_seconds: most that one trial trains in one run; longer, and it has failed. None is no limit. [s]
         stalled_seconds: without an epoch after which a trial hangs and has failed. None waits for ever. [s]
@@ -267,6 +269,7 @@ class Work:
     objectives: Mapping[str, str] = field(default_factory=lambda: {"miou": "max", "macs": "min"})
     concurrent: int | None = None
     cache_bytes: int = 2 << 30
+    cache: str | None = None
     checkpoint_minutes: float = 10.0
     trial_seconds: float | None = None
     stalled_seconds: float | None = None

@@ -63,6 +63,9 @@ class Resources:
             gets the share that its network needs, by its cost and by what others were measured to take. [count]
         gpu_bytes: memory of each GPU, for `auto`; null asks the GPUs. [bytes]
         loaders: processes that load data, per trial; 0 loads in the trial's own process. [count]
+        cache: folder on a disk of each machine's own where decoded images are kept for all workers; null is one in the
+            system's temporary folder, `memory` keeps them in the memory of each worker.
+        cache_bytes: decoded images that are kept; those beyond are decoded each time. [bytes]
         concurrent: most trials at once; null is as many as fit. [count]
         keep: which checkpoints stay.
         checkpoint_minutes: how often an epoch in training is saved, too; 0 saves between epochs alone. [min]
@@ -75,6 +78,8 @@ class Resources:
     gpu: Annotated[float | Literal["auto"], Range(0.0, 4096)] = 0.0
     gpu_bytes: Annotated[float | None, Range(1e6, 1e15)] = None
     loaders: Annotated[int, Range(0, 256)] = 0
+    cache: str | None = None
+    cache_bytes: Annotated[int, Range(0, 10**15)] = 2 << 30
     concurrent: Annotated[int | None, Range(1, 100_000)] = None
     keep: Keep = "last"
     checkpoint_minutes: Annotated[float, Range(0.0, 1e6)] = 10.0

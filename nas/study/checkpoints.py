@@ -1,4 +1,4 @@
-"""`keep: front` and `none`: a checkpoint goes when its trial needs it no more and cannot be on the front."""
+"""A checkpoint goes when its trial needs it no more and `keep` does not keep it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Protocol as Interface
 
 from nas.analysis.fronts import front
 from nas.propose import Progress
+from runners.checkpoint import before_of
 from runners.protocol import Epoch, Interrupted, Outcome, Paused, Proposal, Resuming, Work
 
 
@@ -57,9 +58,13 @@ class Pruning:
         self._inner.retried(trial, reason)
 
     def ended(self, trial: int, outcome: Outcome) -> None:
-        """Tell the inner one, then drop what has left the front."""
+        """Tell the inner one, then drop what nobody needs any more, such as all that has left the front."""
         self._inner.ended(trial, outcome)
         if isinstance(outcome, Interrupted | Paused):
+            return
+        # One that was stopped leaves the checkpoint before its last, too.
+        before_of(self._work.checkpoint(trial)).unlink(missing_ok=True)
+        if self._work.keep in ("last", "all"):
             return
         best = self._best()
         for gone in (self._kept | {trial}) - best:

@@ -38,8 +38,7 @@ def _wrapped(
     proposer: Reporting, space: Space, work: Work, stopper: ParetoHalving | None, logbook: Logbook | None
 ) -> Proposer:
     """Let checkpoints go that nobody needs, loggers hear, and trials go on that early stopping has let wait."""
-    prunes = work.saves and work.keep in ("front", "none")
-    pruned = Pruning(proposer, work, space.objectives) if prunes else proposer
+    pruned = Pruning(proposer, work, space.objectives) if work.saves else proposer
     logged = Logged(pruned, logbook) if logbook else pruned
     return Promotion(logged, stopper) if stopper else logged
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from blocks.options import supplied
 from nas.space import Space
 from runners.data import DATASETS, DataInfo, dataset
+from runners.data.cache import MEMORY
 from runners.protocol import Work
 
 
@@ -24,12 +26,19 @@ def work_of(space: Space, folder: Path) -> Work:
         keep=space.resources.keep,
         halving=space.search.early_stopping,
         objectives=space.objectives,
+        cache=_folder(space.resources.cache),
+        cache_bytes=space.resources.cache_bytes,
         concurrent=space.resources.concurrent,
         checkpoint_minutes=space.resources.checkpoint_minutes,
         trial_seconds=_seconds(space.resources.trial_minutes),
         stalled_seconds=_seconds(space.resources.stalled_minutes),
         weights=space.weights_file(),
     )
+
+
+def _folder(cache: str | None) -> str | None:
+    """A folder as workers find it, who have another working folder; what is no folder as it is."""
+    return cache if cache in {None, MEMORY} else str(Path(os.path.expandvars(cache)).expanduser().absolute())
 
 
 def _seconds(minutes: float | None) -> float | None:

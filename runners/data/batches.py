@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final
+from collections.abc import Iterator, Sequence
+from typing import Final
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.utils.data import BatchSampler, DataLoader, Dataset, SequentialSampler
+from torch.utils.data import BatchSampler, Dataset, SequentialSampler
 
 from blocks.errors import RunError, law
 from runners.data.augment import augment, generator
 from runners.data.contract import FromFiles, Split
+from runners.data.loading import Batch, Batched, Batches
+from runners.data.unreadable import Replaced, Unreadable
 from runners.training import Training
-
-Batch = tuple[Tensor, Tensor]
 
 _DRAW: Final = 20  # of the subset: any number would do, but it must never change
 
@@ -124,8 +123,19 @@ def training_batches(
     loaders: int,
     pin: bool,
     size: tuple[int, int] | None = None,
-) -> tuple[Shuffled, DataLoader[Batch]]:
-    """Return the loader of augmented batches, cropped to `size` where that is given, and the order that it follows."""
+    subject: str = "Training:",
+) -> tuple[Shuffled, Batches]:
+    """Return the augmented batches, cropped to `size` where that is given, and the order that they follow.
+
+    Args:
+        split: the samples.
+        training: the recipe.
+        seed: of order and augmentation.
+        loaders: processes that make batches; with 0, threads of this one do. [count]
+        pin: into memory that a GPU copies from by itself.
+        size: height and width of a crop; None is that of the samples. [px]
+        subject: who tells of images that cannot be read.
+    """
     order = Shuffled(
         len(split),
         training.batch * training.accumulate,
@@ -134,13 +144,15 @@ def training_batches(
         iterations=training.iterations,
         share=training.subset,
     )
-    return order, _loader(Augmented(split, training, seed, size), order, loaders=loaders, pin=pin)
+    replaced = Replaced(split)
+    batched = Batched(Augmented(replaced, training, seed, size), replaced)
+    return order, Batches(batched, order, Unreadable(subject, len(split), "replaced"), loaders=loaders, pin=pin)
 
 
-def plain_batches(split: Split, batch: int, *, loaders: int, pin: bool) -> DataLoader[Batch]:
-    """Return the loader of a split for evaluation."""
+def plain_batches(split: Split, batch: int, *, loaders: int, pin: bool, subject: str = "Evaluation:") -> Batches:
+    """Return the batches of a split for evaluation; `subject` tells of images that cannot be read."""
     order = BatchSampler(SequentialSampler(range(len(split))), batch, drop_last=False)
-    return _loader(Plain(split), order, loaders=loaders, pin=pin)
+    return Batches(Batched(Plain(split)), order, Unreadable(subject, len(split), "left out"), loaders=loaders, pin=pin)
 
 
 class Truths(Dataset[Batch]):
@@ -166,28 +178,10 @@ class Truths(Dataset[Batch]):
         return self._held[index][0], self._source.label(index)
 
 
-def single_samples(samples: Truths, *, loaders: int, pin: bool) -> DataLoader[Batch]:
-    """Return the loader of samples one by one, as they may differ in size: (C, H, W) and a label of any size."""
-    return DataLoader(
-        samples,
-        batch_size=None,
-        num_workers=loaders,
-        persistent_workers=loaders > 0,
-        pin_memory=pin,
-        generator=torch.Generator(),
-    )
-
-
-def _loader(samples: Dataset[Batch], order: Iterable[list[Any]], *, loaders: int, pin: bool) -> DataLoader[Batch]:
-    return DataLoader(
-        samples,
-        batch_sampler=order,
-        num_workers=loaders,
-        persistent_workers=loaders > 0,
-        pin_memory=pin,
-        # A loader draws a seed now and then; from the global generator, it would change the network's dropout.
-        generator=torch.Generator(),
-    )
+def single_samples(samples: Truths, *, loaders: int, pin: bool, subject: str = "Evaluation:") -> Batches:
+    """Return samples in batches of one, as they may differ in size: (1, C, H, W) and a label of any size."""
+    order = BatchSampler(SequentialSampler(range(len(samples))), 1, drop_last=False)
+    return Batches(Batched(samples), order, Unreadable(subject, len(samples), "left out"), loaders=loaders, pin=pin)
 
 
 def to_device(batch: Batch, device: torch.device, memory_format: torch.memory_format) -> Batch:

@@ -51,7 +51,7 @@ class DataInfo:
         image_channels: 1 (grey), 3 (RGB) or 4 (RGB and one more). [count]
         size: height and width of every sample; where they vary, of a training crop. [px]
         facts: what is published of it, if it is.
-        varies: samples may have any size.
+        varies: whether samples may have any size; `size` is then that of a training crop.
     """
 
     names: tuple[str, ...]
@@ -93,6 +93,18 @@ class FromFiles(Protocol):
 
     def label(self, index: int, /) -> Tensor:
         """Decode its label alone, at the size that it has on disk."""
+
+
+@runtime_checkable
+class Stamped(Protocol):
+    """What the splits offer whose decoded samples may be kept on disk for other processes."""
+
+    def stamp(self) -> str:
+        """Digest of the names, sizes and times of their files: another one when any of them was written again."""
+
+
+class UnreadableError(DataError):
+    """A sample's file cannot be read. While such samples are few, training goes on without them."""
 
 
 @runtime_checkable

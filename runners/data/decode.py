@@ -17,7 +17,7 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
 
 from blocks.errors import DataError, law
-from runners.data.contract import IGNORE
+from runners.data.contract import IGNORE, UnreadableError
 
 ENDINGS = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 """What image files end in, in lower case."""
@@ -156,7 +156,7 @@ def _matlab(path: Path, subject: str, variable: str) -> NDArray[Any]:
     except (OSError, ValueError, KeyError, TypeError, NotImplementedError, MatReadError) as error:
         got = {"file": str(path), "error": str(error)}
         needs = f"MATLAB files with the variable {variable}"
-        raise DataError(law(subject, needs, got, "Restore or remove the file")) from error
+        raise UnreadableError(law(subject, needs, got, "Restore or remove the file")) from error
     return values
 
 
@@ -167,7 +167,7 @@ def _open(path: Path, subject: str) -> Image.Image:
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
         # Pillow raises SyntaxError on a broken PNG header.
         got = {"file": str(path), "error": str(error)}
-        raise DataError(law(subject, "images that can be read", got, "Restore or remove the file")) from error
+        raise UnreadableError(law(subject, "images that can be read", got, "Restore or remove the file")) from error
     return picture
 
 

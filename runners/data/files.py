@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -130,6 +130,15 @@ def files_fingerprint(files: Files, version: int) -> str:
     return digest.hexdigest()[:16]
 
 
+def stamp_of(paths: Iterable[Path]) -> str:
+    """Hash where files lie, how large they are and when they were written."""
+    digest = hashlib.sha256()
+    for path in paths:
+        about = path.stat()
+        digest.update(f"{path}\t{about.st_size}\t{about.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:16]
+
+
 class FileSplit:
     """One split of a data set on disk: each sample is decoded when it is asked for."""
 
@@ -146,6 +155,9 @@ class FileSplit:
 
     def name(self, index: int) -> str:
         return self._pairs[index].image.relative_to(self._root).as_posix()
+
+    def stamp(self) -> str:
+        return stamp_of(path for pair in self._pairs for path in (pair.image, pair.label))
 
     def strays(self) -> list[str]:
         """Name the labels that belong to no image."""

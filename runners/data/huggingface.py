@@ -13,8 +13,9 @@ from torch import Tensor
 
 from blocks.errors import DataError, law, nearest
 from blocks.options import Range
-from runners.data.contract import SPLITS, DataInfo, SplitName, palette, unseen
+from runners.data.contract import SPLITS, DataInfo, SplitName, UnreadableError, palette, unseen
 from runners.data.decode import Coding, image_pixels, label_values, labelled, need_same_size
+from runners.data.files import stamp_of
 from runners.data.folder import MOST, class_names, coding_of
 from runners.data.frame import Frame, Side
 
@@ -116,7 +117,7 @@ class Rows:
     def __init__(
         self, root: Path, split: str, coding: Coding, info: DataInfo, columns: tuple[str, str], *, frame: Frame
     ) -> None:
-        table, self._split = _opened(root, split), split
+        table, self._root, self._split = _opened(root, split), root, split
         self._image, self._label = columns_of(table.features, columns)
         _check_names(table.features[self._label], info)
         self._rows = table.select_columns([self._image, self._label])
@@ -131,6 +132,9 @@ class Rows:
 
     def name(self, index: int) -> str:
         return f"{self._split}[{index}]"
+
+    def stamp(self) -> str:
+        return stamp_of(files_of(self._root, self._split))
 
     def original(self, index: int) -> tuple[Tensor, Tensor]:
         row, where = self._row(self._rows, index), self.name(index)
@@ -153,7 +157,7 @@ class Rows:
             row: dict[str, Any] = rows[index]
         except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
             got = {"sample": where, "error": str(error)}
-            raise DataError(law(_SUBJECT, "images that can be read", got, "Remove the row")) from error
+            raise UnreadableError(law(_SUBJECT, "images that can be read", got, "Remove the row")) from error
         for column, value in row.items():
             if value is None:
                 got = {"sample": where, "column": column}

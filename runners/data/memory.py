@@ -1,63 +1,96 @@
-"""Samples decoded once per process: a warm worker keeps them from trial to trial."""
+"""Samples decoded once per machine, or once per process where they come from no files."""
 
 from __future__ import annotations
 
 import logging
+import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cached_property
+from pathlib import Path
 
+import PIL
 import torch
+import torchvision
 from torch import Tensor
 
-from blocks.architecture import Component
+from blocks.architecture import Component, canonical_json
 from blocks.errors import DataError, law
-from runners.data.contract import IGNORE, SPLITS, DataInfo, DataSet, Split, SplitName, report
+from runners.data import cache as files
+from runners.data.cache import MEMORY, Sample
+from runners.data.contract import (
+    IGNORE,
+    SPLITS,
+    DataInfo,
+    DataSet,
+    Split,
+    SplitName,
+    Stamped,
+    UnreadableError,
+    report,
+)
+from runners.data.unreadable import Unreadable
 
 _log = logging.getLogger("nas.data")
 
-_Key = tuple[Component, tuple[tuple[str, str], ...], str, int]
+_AT_ONCE = 64  # samples that are decoded before the first of them is put away
+_FOLDER = 8 << 30  # bytes that the folder of decoded samples may grow to; for large limits, four times as much as they
+
+_Key = tuple[Component, tuple[tuple[str, str], ...], str, int, str | None]
 _held: dict[_Key, InMemory] = {}
 
 
-def in_memory(data: DataSet, component: Component, place: Mapping[str, str], limit: int) -> InMemory:
-    """Decode a data set into memory, or return it as it was decoded for an earlier trial.
+def in_memory(
+    data: DataSet, component: Component, place: Mapping[str, str], limit: int, cache: str | None = MEMORY
+) -> InMemory:
+    """Decode a data set, or return it as it was decoded for an earlier trial, by this or another process.
 
-    One data set is held at a time: a sweep has one, and the next sweep's should not pile up on it.
+    What comes from files is kept in a file that every process of this machine maps; what is drawn, in memory. One data
+    set is held at a time: a sweep has one, and the next sweep's should not pile up on it.
 
     Args:
         data: what to read from.
         component: its name and options.
         place: where it lies.
         limit: memory for samples; those beyond it are decoded each time. [bytes]
+        cache: the folder of such files; None for one in the system's temporary folder, `memory` for no files.
 
     Raises:
-        DataError: files are missing or wrong; several are reported together.
+        DataError: files are missing or wrong, or more than 1 % cannot be read; several are reported together.
     """
     if isinstance(data, InMemory):
         return data
-    key = (component, tuple(sorted(place.items())), data.fingerprint(), limit)
+    key = (component, tuple(sorted(place.items())), data.fingerprint(), limit, cache)
     if key not in _held:
         _held.clear()
-        _held[key] = InMemory(data, component.name, key[2], limit)
+        _held[key] = InMemory(data, key)
     return _held[key]
 
 
 class InMemory:
     """A data set whose samples are decoded already, as far as memory was granted."""
 
-    def __init__(self, data: DataSet, name: str, fingerprint: str, limit: int) -> None:
+    def __init__(self, data: DataSet, key: _Key) -> None:
         began = time.perf_counter()
+        component, place, self._fingerprint, limit, cache = key
         self.info: DataInfo = data.info
-        self._fingerprint = fingerprint
         self._splits: dict[SplitName, Decoded] = {}
-        for split in SPLITS:
-            decoded = Decoded(data.split(split), data.info, f"Data set {name}, split {split},", limit)
+        folder, most = _folder(cache), max(_FOLDER, 4 * limit)
+        for name in SPLITS:
+            about = [component.plain(), place, self._fingerprint, name, limit]
+            subject = f"Data set {component.name}, split {name},"
+            decoded = Decoded(data.split(name), data.info, subject, limit)
+            decoded.fill(folder, f"{component.name}-{name}", canonical_json(about))
+            if folder is not None:
+                files.prune(folder, most)
             limit -= decoded.bytes
-            self._splits[split] = decoded
-        samples = sum(s.kept for s in self._splits.values())
-        _log.info("decoded %d samples of %s in %.1f s", samples, name, time.perf_counter() - began)
+            self._splits[name] = decoded
+        found = sum(s.kept for s in self._splits.values() if s.found)
+        fresh = sum(s.kept for s in self._splits.values()) - found
+        text = f" and found {found} in {folder}" if found else ""
+        _log.info("decoded %d samples of %s in %.1f s%s", fresh, component.name, time.perf_counter() - began, text)
 
     def fingerprint(self) -> str:
         return self._fingerprint
@@ -70,61 +103,142 @@ class InMemory:
         """The share of each class among the labelled training pixels, float64 (classes,)."""
         split, counts = self._splits["train"], torch.zeros(IGNORE + 1, dtype=torch.int64)
         for index in range(len(split)):
-            counts += torch.bincount(split[index][1].flatten().int(), minlength=IGNORE + 1)
+            with suppress(UnreadableError):  # named and counted where it is trained on
+                counts += torch.bincount(split[index][1].flatten().int(), minlength=IGNORE + 1)
         known = counts[: self.info.classes].double()
         return known / known.sum().clamp(min=1)
 
 
 class Decoded:
-    """A split with its first samples in memory; the others are decoded when they are asked for."""
+    """A split whose first samples are decoded; the others are when they are asked for, as are those that failed.
+
+    Args:
+        source: what to read from.
+        info: what it promises.
+        subject: who is speaking in an error.
+        limit: of the bytes that are kept. [bytes]
+    """
 
     def __init__(self, source: Split, info: DataInfo, subject: str, limit: int) -> None:
-        self._source, self._info, self._subject = source, info, subject
-        height, width = info.size
-        each = height * width * (info.image_channels + 1)
-        self.kept = min(len(source), max(0, limit) // each)
-        self.bytes = self.kept * each
-        self._images: Tensor | list[Tensor]
-        self._labels: Tensor | list[Tensor]
-        if info.varies:
-            self._images, self._labels = ([torch.empty(0)] * self.kept for _ in range(2))
-        else:
-            self._images = torch.empty(self.kept, info.image_channels, height, width, dtype=torch.uint8)
-            self._labels = torch.empty(self.kept, height, width, dtype=torch.uint8)
-        # Pillow and torch let go of the interpreter lock, so threads decode side by side.
-        with ThreadPoolExecutor(max(1, torch.get_num_threads())) as threads:
-            report([problem for problem in threads.map(self._fill, range(self.kept)) if problem])
+        self._source, self._info, self._limit = source, info, max(0, limit)
+        self.subject = subject
+        self._samples: Sequence[Sample | None] = []
+        self.bytes = 0
+        self.found = False  # whether they were decoded already
+
+    @property
+    def kept(self) -> int:
+        """How many samples are decoded. [count]"""
+        return len(self._samples)
 
     def __len__(self) -> int:
         return len(self._source)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        if index < self.kept:
-            return self._images[index], self._labels[index]
-        return self._read(index)
+        sample = self._samples[index] if index < self.kept else None
+        return self._read(index) if sample is None else sample
 
-    def _fill(self, index: int) -> str | None:
+    def fill(self, folder: Path | None, name: str, about: str) -> None:
+        """Decode as many samples as the limit allows, or find them in a file.
+
+        Args:
+            folder: of such files; None keeps samples in this process.
+            name: what the file is to be called.
+            about: says what the samples depend on, besides their files and the libraries that decode them.
+        """
+        if folder is not None and self._most() and isinstance(self._source, Stamped):
+            try:
+                self._map(folder, name, about)
+                return
+            except OSError as error:
+                _log.warning("decoded samples stay in this process's memory: %s", error)
+        self._samples = list(self._decoded())
+        self.bytes = sum(_bytes(sample) for sample in self._samples if sample)
+
+    def _map(self, folder: Path, name: str, about: str) -> None:
+        assert isinstance(self._source, Stamped)
+        decoders = [torch.__version__, torchvision.__version__, PIL.__version__]
+        key, channels = canonical_json([about, self._source.stamp(), decoders]), self._info.image_channels
+        path = files.path_of(folder, name, key)
+        found = files.mapped(path, key, channels)
+        self.found = found is not None
+        if found is None:
+            with files.locked(folder, name):
+                # Meanwhile another process may have done it.
+                if not path.exists() or files.mapped(path, key, channels) is None:
+                    files.write(path, key, self._most(), self._decoded())
+            found = files.mapped(path, key, channels)
+        if found is None:
+            raise OSError(f"{path} does not hold what was written")
+        with suppress(OSError):  # a folder that is filled for all may be read-only
+            os.utime(path)
+        self._samples, self.bytes = found, found.bytes
+
+    def _most(self) -> int:
+        """The most samples that can be kept. Where they vary in size, only decoding tells how many are. [count]"""
+        if self._info.varies:
+            return len(self._source) if self._limit else 0
+        height, width = self._info.size
+        return min(len(self._source), self._limit // (height * width * (self._info.image_channels + 1)))
+
+    def _decoded(self) -> Iterator[Sample | None]:
+        """Decode samples from the first on; None for one that cannot be read: it will be tried again in training."""
+        problems: list[str] = []
+        unreadable = Unreadable(self.subject, len(self), "left out")
+        used, most = 0, self._most()
+        # Pillow and torch let go of the interpreter lock, so threads decode side by side.
+        with ThreadPoolExecutor(max(1, torch.get_num_threads())) as threads:
+            for start in range(0, most, _AT_ONCE):
+                chunk = range(start, min(most, start + _AT_ONCE))
+                for index, sample in zip(chunk, threads.map(self._try, chunk), strict=True):
+                    if isinstance(sample, UnreadableError):
+                        unreadable.collect((index, str(sample)))
+                        yield None
+                    elif isinstance(sample, DataError):
+                        problems.append(str(sample))
+                    elif (used := used + _bytes(sample)) > self._limit:
+                        break
+                    else:
+                        yield sample
+                if used > self._limit:
+                    break
+        if problems:
+            report([*problems, *unreadable.named()])
+        unreadable.check()
+
+    def _try(self, index: int) -> Sample | DataError:
         try:
-            self._images[index], self._labels[index] = self._read(index)
+            return self._read(index)
         except DataError as error:
-            return str(error)
-        return None
+            return error
 
-    def _read(self, index: int) -> tuple[Tensor, Tensor]:
+    def _read(self, index: int) -> Sample:
         """Decode a sample and hold it to the promise: torchmetrics has but a bare RuntimeError for a wrong label."""
         image, label = self._source[index]
-        height, width = label.shape if self._info.varies else self._info.size
+        height, width = tuple(label.shape) if self._info.varies and label.ndim == 2 else self._info.size
         found, needed = (
             (tuple(image.shape), tuple(label.shape)),
             ((self._info.image_channels, height, width), (height, width)),
         )
         if found != needed:
             raise DataError(
-                law(self._subject, f"samples of shape {needed}", {"sample": index, "shapes": found}, "Mend its split")
+                law(self.subject, f"samples of shape {needed}", {"sample": index, "shapes": found}, "Mend its split")
             )
         wrong = label[(label >= self._info.classes) & (label != IGNORE)]
         if wrong.numel():
             needs = f"labels from 0 to {self._info.classes - 1}, or {IGNORE}"
             got = {"sample": index, "found": sorted(set(wrong.tolist()))[:5]}
-            raise DataError(law(self._subject, needs, got, "Correct its classes"))
-        return image, label
+            raise DataError(law(self.subject, needs, got, "Correct its classes"))
+        return image.contiguous(), label.contiguous()
+
+
+def _bytes(sample: Sample) -> int:
+    return sum(part.numel() for part in sample)
+
+
+def _folder(cache: str | None) -> Path | None:
+    try:
+        return files.folder_of(cache)
+    except OSError as error:
+        _log.warning("decoded samples stay in this process's memory: %s", error)
+        return None

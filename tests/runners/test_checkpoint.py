@@ -46,6 +46,59 @@ def test_a_crash_while_writing_leaves_the_old_one(tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["checkpoint.pt"]
 
 
+def test_the_one_before_stays_until_training_ends(tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    for epoch in (1, 2, 3):
+        checkpoint.save(path, {"epoch": epoch}, identity="mine")
+    assert load(checkpoint.before_of(path))["epoch"] == 2
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoint.before.pt", "checkpoint.pt"]
+    checkpoint.save(path, {"epoch": 4}, identity="mine", last=True)
+    assert [p.name for p in tmp_path.iterdir()] == ["checkpoint.pt"]
+
+
+@pytest.mark.parametrize("damage", [b"", b"half of it", None])
+def test_the_one_before_serves_where_the_last_does_not(tmp_path, caplog, damage):
+    path = tmp_path / "checkpoint.pt"
+    for epoch in (1, 2):
+        checkpoint.save(path, {"epoch": epoch}, identity="mine")
+    if damage is None:
+        path.unlink()
+    else:
+        path.write_bytes(damage)
+    assert load(path)["epoch"] == 1
+    assert ("the one before is used" in caplog.text) == (damage is not None)
+    checkpoint.save(path, {"epoch": 3}, identity="mine")
+    assert load(path)["epoch"] == 3
+
+
+def test_where_no_file_has_two_names_the_one_before_stays_all_the_same(tmp_path, monkeypatch):
+    def refused(*_):
+        raise OSError("no hard links here")
+
+    monkeypatch.setattr("pathlib.Path.hardlink_to", refused)
+    path = tmp_path / "checkpoint.pt"
+    for epoch in (1, 2, 3):
+        checkpoint.save(path, {"epoch": epoch}, identity="mine")
+    assert (load(path)["epoch"], load(checkpoint.before_of(path))["epoch"]) == (3, 2)
+
+
+def test_where_room_is_short_the_one_before_goes_first(tmp_path, monkeypatch):
+    path = tmp_path / "checkpoint.pt"
+    for epoch in (1, 2):
+        checkpoint.save(path, {"epoch": epoch}, identity="mine")
+    before, real = checkpoint.before_of(path), os.fsync
+
+    def short(number):
+        if before.exists():
+            raise OSError(28, "No space left on device")
+        real(number)
+
+    monkeypatch.setattr(os, "fsync", short)
+    checkpoint.save(path, {"epoch": 3}, identity="mine")
+    assert load(path)["epoch"] == 3
+    assert [p.name for p in tmp_path.iterdir()] == ["checkpoint.pt"]
+
+
 def test_none_is_no_news(tmp_path, caplog):
     assert load(tmp_path / "checkpoint.pt") is None
     assert not caplog.records
