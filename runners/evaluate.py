@@ -12,6 +12,7 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 from blocks.errors import DataError, law
 from runners.data.batches import Batch, to_device
 from runners.data.contract import IGNORE, DataInfo, FromFiles, Split
+from runners.distributed import ALONE, World
 from runners.inference import Inference, predict
 
 
@@ -32,17 +33,22 @@ def evaluate(
     classes: int,
     device: torch.device,
     memory_format: torch.memory_format = torch.contiguous_format,
+    world: World = ALONE,
 ) -> Scores:
     """Run the network over all batches, in float32 and in eval mode, where it stays.
+
+    Each process of `world` has batches of its own; their confusion matrices are added up.
 
     Labels must be classes or 255: torchmetrics has but a bare RuntimeError for others, and is told not to look.
     """
     network.eval()
-    confusion = MulticlassConfusionMatrix(classes, ignore_index=IGNORE, validate_args=False).to(device)
+    confusion = MulticlassConfusionMatrix(classes, ignore_index=IGNORE, validate_args=False, sync_on_compute=False).to(
+        device
+    )
     for batch in batches:
         images, labels = to_device(batch, device, memory_format)
         confusion.update(network(images).argmax(dim=1), labels)
-    return scores(confusion.compute())
+    return scores(world.total(confusion.compute()))
 
 
 def evaluate_split(

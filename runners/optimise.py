@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from blocks.errors import RunError, law
 from blocks.network import Network, Supervised
+from runners.distributed import ALONE, Replica, World
 from runners.training import Training
 
 _START = 1 / 25  # where the one-cycle rise begins, as a share of the peak
@@ -26,12 +27,13 @@ class Fit:
         supervised: the network and its losses, on their device already.
         training: the recipe's options.
         device: where the network lies.
+        world: the processes that share each batch; weights and their average stay the same in all of them.
 
     Raises:
         RunError: float16 away from CUDA, where no loss scaling is to be had.
     """
 
-    def __init__(self, supervised: Supervised, training: Training, device: torch.device) -> None:
+    def __init__(self, supervised: Supervised, training: Training, device: torch.device, world: World = ALONE) -> None:
         half = training.precision == "float16"
         if half and device.type != "cuda":
             got = {"precision": training.precision, "device": device.type}
@@ -40,29 +42,40 @@ class Fit:
         self._optimizer = optimizer(supervised, training)
         self._scaler = torch.amp.GradScaler(device.type, enabled=half)
         self._average = Average(supervised.network, training.ema) if training.ema else None
+        self._world, self._replica = world, Replica(supervised, world, device)
 
     @property
     def judged(self) -> Network:
         """The network to evaluate: the averaged one where there is one."""
         return self._average.network if self._average else self.supervised.network
 
-    def step(self, images: Tensor, labels: Tensor, *, step: int, steps: int, parts: int = 1) -> Tensor:
+    def step(
+        self, images: Tensor, labels: Tensor, *, step: int, steps: int, parts: int = 1, batch: int | None = None
+    ) -> Tensor:
         """Take step number `step`, counted from 0, of `steps` in the full schedule; return the loss, detached.
 
-        With several `parts`, the batch goes through the network in as many pieces, whose gradients are added up.
+        With several `parts`, the batch goes through the network in as many pieces, whose gradients are added up. Where
+        these images are a process's share of a `batch`, gradients and losses are weighted by the images in each share:
+        the mean over the processes is that of the batch.
         """
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate(step, steps, self._training)
         self._optimizer.zero_grad(set_to_none=True)
         losses = []
-        parts = max(1, min(parts, len(images) // 2))  # batch norms fail on a single image
-        for piece, truth in zip(images.tensor_split(parts), labels.tensor_split(parts), strict=True):
-            with self._autocast():
-                loss = torch.stack(list(self.supervised(piece, truth).values())).sum()
-            if parts > 1:
-                loss = loss * (len(piece) / len(images))
-            self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        each = (batch or len(images)) / self._world.size  # a share, on average
+        # Batch norms fail on a single image; processes whose shares differ by one still take as many parts.
+        parts = max(1, min(parts, int(each) // 2))
+        for number, (piece, truth) in enumerate(
+            zip(images.tensor_split(parts), labels.tensor_split(parts), strict=True), start=1
+        ):
+            with self._replica.averaging(now=number == parts):
+                with self._autocast():
+                    loss = torch.stack(list(self._replica(piece, truth).values())).sum()
+                if len(piece) != each:
+                    loss = loss * (len(piece) / each)
+                self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             losses.append(loss.detach())
+        self._replica.settle()
         if self._training.clip:
             self._scaler.unscale_(self._optimizer)
             nn.utils.clip_grad_norm_(self.supervised.parameters(), self._training.clip)

@@ -21,6 +21,7 @@ from runners.data import DataSet
 from runners.data.batches import Batch, Shuffled, plain_batches, to_device, training_batches
 from runners.data.memory import InMemory, in_memory
 from runners.device import peak_bytes
+from runners.distributed import ALONE, World, announce, same_everywhere
 from runners.evaluate import evaluate
 from runners.failure import Diverged
 from runners.optimise import Fit, learning_rate
@@ -41,11 +42,21 @@ class Trial:
         data: the samples.
         device: where.
         parts: how many parts a batch is taken in, where the whole of it was too much for the memory. [count]
+        world: the processes that train it together; all of them call the same methods.
     """
 
-    def __init__(self, proposal: Proposal, work: Work, data: DataSet, device: torch.device, parts: int = 1) -> None:
+    def __init__(
+        self,
+        proposal: Proposal,
+        work: Work,
+        data: DataSet,
+        device: torch.device,
+        *,
+        parts: int = 1,
+        world: World = ALONE,
+    ) -> None:
         protocol = proposal.protocol
-        self._parts = parts
+        self._parts, self._world = parts, world
         self._within: dict[str, Any] | None = None  # the middle of an epoch that a checkpoint has caught
         self._saved = time.monotonic()
         self._proposal, self._work, self._device = proposal, work, device
@@ -55,8 +66,9 @@ class Trial:
         # Faster on a GPU, and by 8 to 22 % on one CPU thread too (ResNet-18, MobileNetV4).
         self._format = torch.contiguous_format if device.type == "mps" else torch.channels_last
         randomness.seed(proposal.seed, 0)
-        self._fit = Fit(self._build(), self._training, device)
+        self._fit = Fit(self._build(), self._training, device, world)
         self._order, self._train, self._val = self._batches()
+        announce(world, self._order.batch, device)
         self._steps = len(self._order) * self._training.epochs
 
     def _build(self) -> Supervised:
@@ -82,9 +94,11 @@ class Trial:
     def _batches(self) -> tuple[Shuffled, DataLoader[Batch], DataLoader[Batch]]:
         loaders, pin = self._work.loaders, self._device.type == "cuda"
         train, val = self._samples.split("train"), self._samples.split("val")
-        order, batches = training_batches(train, self._training, self._proposal.seed, loaders=loaders, pin=pin)
+        world, seed = self._world, self._proposal.seed
+        order, batches = training_batches(train, self._training, seed, loaders=loaders, pin=pin, world=world)
         # Evaluation sees each image alone: smaller batches change no number.
-        return order, batches, plain_batches(val, -(-self._training.batch // self._parts), loaders=loaders, pin=pin)
+        each = -(-self._training.batch // (self._parts * world.size))
+        return order, batches, plain_batches(val, each, loaders=loaders, pin=pin, world=world)
 
     def measure(self) -> tuple[Rejected | None, dict[str, Any]]:
         """Measure latency and memory of a forward pass where a limit or an objective asks for one of them.
@@ -92,6 +106,9 @@ class Trial:
         Returns:
             Which limit is exceeded, or None; and what was measured, by the names of `Epoch`'s fields.
         """
+        return self._world.agreed(self._measure() if self._world.leads else (None, {}))
+
+    def _measure(self) -> tuple[Rejected | None, dict[str, Any]]:
         limits = self._proposal.limits
         if unknown := sorted(set(limits) - set(_MEASURED)):
             needs = f"names among {', '.join(_MEASURED)}"
@@ -112,6 +129,7 @@ class Trial:
         proposal = self._proposal
         path = self._work.checkpoint(proposal.trial)
         state = checkpoint.load(path, identity=_identity(proposal), device=self._device)
+        same_everywhere(path, None if state is None else len(state["epochs"]), self._world)
         if state is None:
             if proposal.done:
                 _log.warning("no checkpoint after epoch %d in %s: training starts again", proposal.done, path)
@@ -123,7 +141,7 @@ class Trial:
 
     def save(self, epochs: list[Epoch], within: dict[str, Any] | None = None) -> None:
         """Keep a checkpoint after the last of `epochs`, or `within` the one that follows, as `work.keep` says."""
-        if not self._work.saves:
+        if not self._work.saves or not self._world.leads:
             return
         state = {
             "fit": self._fit.state(),
@@ -144,14 +162,16 @@ class Trial:
         """Train and evaluate the epoch that follows those known."""
         number = len(known) + 1
         began = time.perf_counter()
-        randomness.seed(self._proposal.seed, number)
+        randomness.seed(self._proposal.seed, number, self._world.rank)
         loss, before = self._train_epoch(known)
+        self._world.align(self._fit.judged)
         scores = evaluate(
             self._fit.judged,
             self._val,
             classes=self._proposal.protocol.classes,
             device=self._device,
             memory_format=self._format,
+            world=self._world,
         )
         return Epoch(
             epoch=number,
@@ -161,7 +181,7 @@ class Trial:
             class_iou=scores.class_iou,
             learning_rate=learning_rate(number * len(self._order) - 1, self._steps, self._training),
             seconds=before + time.perf_counter() - began,
-            train_memory_bytes=peak_bytes(self._device),
+            train_memory_bytes=max(self._world.gathered(peak_bytes(self._device))),
             accumulation=self._parts,
         )
 
@@ -169,31 +189,38 @@ class Trial:
         """Pass over what is left of the training images; return the mean loss, and the seconds spent on it before."""
         number, began = len(known) + 1, time.perf_counter()
         within, self._within = self._within or {"losses": [], "seconds": 0.0}, None
-        if "random" in within:
-            randomness.restore(within["random"], self._device)
+        world, every = self._world, 1 if self._device.type == "cpu" else _LOOK_EVERY
+        # An interrupted epoch may be continued by more processes than began it.
+        if world.rank < len(random := within.get("random", ())):
+            randomness.restore(random[world.rank], self._device)
         self._fit.supervised.train()
         before = (number - 1) * len(self._order)
-        losses = _Losses(number, before, within["losses"], every=1 if self._device.type == "cpu" else _LOOK_EVERY)
+        losses = _Losses(number, before, within["losses"], every=every, world=world)
         self._order.epoch, self._order.first = number, len(within["losses"])
         for step, batch in enumerate(self._train, start=before + self._order.first):
             images, labels = to_device(batch, self._device, self._format)
-            losses.add(self._fit.step(images, labels, step=step, steps=self._steps, parts=self._parts))
-            if self._due() and step + 1 < before + len(self._order):
+            whole = self._order.batch
+            loss = self._fit.step(images, labels, step=step, steps=self._steps, parts=self._parts, batch=whole)
+            losses.add(loss)
+            if self._due(step, every) and step + 1 < before + len(self._order):
                 seconds = within["seconds"] + time.perf_counter() - began
-                at = {"losses": losses.all(), "seconds": seconds, "random": randomness.state(self._device)}
-                self.save(known, at)
+                random = world.gathered(randomness.state(self._device))
+                self.save(known, {"losses": losses.all(), "seconds": seconds, "random": random})
         return losses.mean(), within["seconds"]
 
-    def _due(self) -> bool:
+    def _due(self, step: int, every: int) -> bool:
         minutes = self._work.checkpoint_minutes
-        return minutes > 0 and time.monotonic() - self._saved >= 60 * minutes
+        # Clocks differ, and to ask the others takes time: not at every step.
+        if minutes == 0 or (self._world.size > 1 and step % every):
+            return False
+        return self._world.agreed(time.monotonic() - self._saved >= 60 * minutes)
 
 
 class _Losses:
-    """The losses of an epoch, looked at in bulk where each look has to wait for the device."""
+    """The losses of an epoch, looked at in bulk where each look waits for the device, by all processes at once."""
 
-    def __init__(self, epoch: int, before: int, seen: list[float], *, every: int) -> None:
-        self._epoch, self._before, self._every = epoch, before, every
+    def __init__(self, epoch: int, before: int, seen: list[float], *, every: int, world: World) -> None:
+        self._epoch, self._before, self._every, self._world = epoch, before, every, world
         self._waiting: list[Tensor] = []
         self._seen = list(seen)
 
@@ -203,7 +230,7 @@ class _Losses:
             self._look()
 
     def _look(self) -> None:
-        values: list[float] = torch.stack(self._waiting).tolist() if self._waiting else []
+        values: list[float] = self._world.mean(torch.stack(self._waiting)).tolist() if self._waiting else []
         self._waiting.clear()
         for value in values:
             self._seen.append(value)

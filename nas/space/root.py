@@ -15,8 +15,9 @@ from nas.space.components import Components
 from nas.space.forbid import Rules
 from nas.space.mistakes import Mark, Mistakes
 from nas.space.nodes import Listing, Node, Scalar, Table, is_null, plain
+from nas.space.questions import Choices
 from nas.space.sections import Sections
-from nas.space.tree import LOSSES, Part, Slot, Tree, questions
+from nas.space.tree import LOSSES, Fixed, Part, Slot, Tree, questions
 from nas.space.values import Values
 from runners.training import Training
 
@@ -51,6 +52,7 @@ def built(root: Table, name: str, mistakes: Mistakes) -> dict[str, Any] | None:
         return None
     answerable(read["tree"], read["search"].sampler.name, root, mistakes)
     sensible(read, root, mistakes)
+    divisible(read["tree"], read["resources"].processes, root, mistakes)
     read["ablation"] = ablation(root.entries.get("ablation"), read["tree"], sections, mistakes)
     return read | {"data": found[0], "place": found[1]}
 
@@ -122,6 +124,19 @@ def sensible(read: Mapping[str, Any], root: Table, mistakes: Mistakes) -> None:
     if read["search"].gpu_hours is not None and not read["resources"].gpus:
         needs, remedy = "trials that have a GPU", "Write resources: {gpu: 1}, or limit search.hours"
         mistakes.add(search.at("gpu_hours"), "search.gpu_hours", needs, {"resources.gpu": 0}, remedy)
+
+
+def divisible(tree: Tree, processes: int, root: Table, mistakes: Mistakes) -> None:
+    """Note a batch that leaves some of a trial's processes without an image."""
+    leaf = next(field.leaf for field in tree.training.fields if field.option.name == "batch")
+    domain = None if isinstance(leaf, Fixed) else leaf.question.domain
+    values = (
+        (leaf.value,) if isinstance(leaf, Fixed) else domain.values if isinstance(domain, Choices) else (domain.low,)
+    )
+    least = min(int(value) for value in values)  # type: ignore[arg-type,union-attr]
+    if least < processes:
+        needs, remedy = f"an image for each of {processes} processes", "Raise it, or lower resources.gpu"
+        mistakes.add(root.at("resources"), "training.batch", needs, {"batch": least}, remedy)
 
 
 @dataclass(slots=True)

@@ -7,10 +7,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import BatchSampler, DataLoader, Dataset, SequentialSampler
+from torch.utils.data import BatchSampler, DataLoader, Dataset
 
 from runners.data.augment import augment, generator
 from runners.data.contract import Split
+from runners.distributed import ALONE, World
 from runners.training import Training
 
 Batch = tuple[Tensor, Tensor]
@@ -32,20 +33,20 @@ class Shuffled:
     """Batches of (epoch, index), in an order that (seed, epoch) decides; set `epoch` before each pass.
 
     A pass begins with batch number `first`, counted from 0: those before it are left out.
-    The last incomplete batch is dropped, unless it is the only one.
+    The last incomplete batch is dropped, unless it is the only one. Each process of `world` takes its share of each.
     """
 
-    def __init__(self, samples: int, batch: int, seed: int) -> None:
-        self._samples, self._batch, self._seed = samples, min(batch, samples), seed
+    def __init__(self, samples: int, batch: int, seed: int, world: World = ALONE) -> None:
+        self._samples, self.batch, self._seed, self._world = samples, min(batch, samples), seed, world
         self.epoch, self.first = 1, 0
 
     def __len__(self) -> int:
-        return self._samples // self._batch
+        return self._samples // self.batch
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         order = generator(self._seed, self.epoch, self._samples).permutation(self._samples).tolist()
-        for start in range(self.first * self._batch, len(self) * self._batch, self._batch):
-            yield [(self.epoch, index) for index in order[start : start + self._batch]]
+        for start in range(self.first * self.batch, len(self) * self.batch, self.batch):
+            yield [(self.epoch, index) for index in self._world.share(order[start : start + self.batch])]
 
 
 class Plain(Dataset[Batch]):
@@ -62,16 +63,16 @@ class Plain(Dataset[Batch]):
 
 
 def training_batches(
-    split: Split, training: Training, seed: int, *, loaders: int, pin: bool
+    split: Split, training: Training, seed: int, *, loaders: int, pin: bool, world: World = ALONE
 ) -> tuple[Shuffled, DataLoader[Batch]]:
     """Return the loader of augmented batches and the order that it follows."""
-    order = Shuffled(len(split), training.batch, seed)
+    order = Shuffled(len(split), training.batch, seed, world)
     return order, _loader(Augmented(split, training, seed), order, loaders=loaders, pin=pin)
 
 
-def plain_batches(split: Split, batch: int, *, loaders: int, pin: bool) -> DataLoader[Batch]:
-    """Return the loader of a split for evaluation."""
-    order = BatchSampler(SequentialSampler(range(len(split))), batch, drop_last=False)
+def plain_batches(split: Split, batch: int, *, loaders: int, pin: bool, world: World = ALONE) -> DataLoader[Batch]:
+    """Return the loader of a split, or of a process's share of it, for evaluation."""
+    order = BatchSampler(world.share(list(range(len(split)))), batch, drop_last=False)
     return _loader(Plain(split), order, loaders=loaders, pin=pin)
 
 
