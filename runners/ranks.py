@@ -57,13 +57,18 @@ class Fault:
         """The error as it was raised, with the traceback of its process as the cause."""
         cause = RankError(f"in process {self.rank}:\n{self.text}")
         # It comes from a process of ours, and was tried there.
-        error: Exception = pickle.loads(self.error) if self.error else RankError(self.text.strip().splitlines()[-1])
+        last = self.text.strip().splitlines()[-1]
+        error: Exception = pickle.loads(self.error) if self.error else (RankError if self.at else LostRankError)(last)
         error.__cause__ = cause
         return error
 
 
 class RankError(Exception):
-    """One of the processes of a trial was lost, or raised what cannot travel."""
+    """One of the processes of a trial raised what cannot travel."""
+
+
+class LostRankError(RankError):
+    """One of the processes of a trial died without a word."""
 
 
 Message = Epoch | Ended | Fault

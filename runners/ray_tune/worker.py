@@ -47,7 +47,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
     def step(self) -> dict[str, Any]:
         """Train and evaluate one epoch; a failure is a result like any other, so the process stays warm."""
         from runners.failure import failure
-        from runners.ranks import placed
+        from runners.ranks import LostRankError, placed
 
         place, described = placed(self._work)
         result: dict[str, Any] = {"host": socket.gethostname(), "device": described, "done": False}
@@ -56,8 +56,8 @@ class Worker(tune.Trainable):  # type: ignore[misc]
                 result |= self._advance(place)
             self._deadline.heard()
         except Exception as error:
-            if "CUDA error" in str(error):
-                # The process cannot use its GPU again after this; Ray replaces it.
+            if "CUDA error" in str(error) or isinstance(error, LostRankError):
+                # The process cannot use its GPU again after this, or one of several is gone; Ray replaces it.
                 raise
             result |= {"outcome": failure(error), "done": True}
         return result

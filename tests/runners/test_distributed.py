@@ -14,6 +14,7 @@ from blocks.errors import RunError
 from blocks.network import Network, Supervised
 from runners.data import dataset
 from runners.data.batches import Shuffled, plain_batches, to_device
+from runners.data.contract import IGNORE
 from runners.data.memory import InMemory
 from runners.distributed import ALONE, Replica, World, announce, joined
 from runners.evaluate import evaluate
@@ -26,7 +27,7 @@ from tests.runners.conftest import make_proposal
 
 CPU = torch.device("cpu")
 DATA = Component.of("shapes", {"size": (32, 32), "train": 20, "val": 5})
-TRAINING = Training(batch=5, optimizer="sgd", learning_rate=0.1, ema=0.9, clip=0.5, schedule="constant")
+TRAINING = Training(batch=9, optimizer="sgd", learning_rate=0.1, ema=0.9, clip=0.5, schedule="constant")
 
 
 def supervised_network():
@@ -37,26 +38,21 @@ def supervised_network():
     return Supervised(Network(architecture, size=(32, 32), classes=dataset(DATA, {}).info.classes))
 
 
-def frozen(module):
-    """Batch norms that see no batch: with statistics of its own share, each process would compute something else."""
-    for part in module.modules():
-        if isinstance(part, nn.BatchNorm2d):
-            part.eval()
-    return module
-
-
 def three_steps(world, *, parts=1, more=False):
-    """Train on the same fifteen images, five a step: three for the one process and two for the other."""
-    split, module = dataset(DATA, {}).split("train"), frozen(supervised_network().train())
+    """Train on the same images, nine a step: five for the one process and four for the other."""
+    # In eval mode: batch norms would see a share, and dropout would draw for one.
+    split, module = dataset(DATA, {}).split("train"), supervised_network().eval()
     if more:
         module.network.unused = nn.Parameter(torch.ones(3, 3))
     fit, losses = Fit(module, TRAINING, CPU, world), []
     for step in range(3):
-        samples = [split[index] for index in world.share(list(range(5 * step, 5 * step + 5)))]
+        samples = [split[index] for index in world.share(list(range(5 * step, 5 * step + 9)))]
         images, labels = to_device(
             tuple(torch.stack(each) for each in zip(*samples, strict=True)), CPU, torch.channels_last
         )
-        loss = fit.step(images, labels, step=step, steps=3, parts=parts, batch=5)
+        # A share is weighted by its images, a mean of cross-entropies by its labelled pixels: here that is the same.
+        labels[labels == IGNORE] = 0
+        loss = fit.step(images, labels, step=step, steps=3, parts=parts, batch=9)
         losses.append(world.mean(loss).item())
     return {"losses": losses, **fit.state()}
 
@@ -215,7 +211,7 @@ def test_an_evaluation_counts_every_image_once(pair):
 
 def test_synchronised_norms_are_refused_where_torch_has_none(pair):
     for found in pair["norms_that_are_synchronised"]:
-        assert found.startswith("Norms that are synchronised needs CUDA devices: got device=cpu.")
+        assert found.startswith("Norms that are synchronised needs CUDA devices: got device='cpu'.")
         assert "training.norms: batch" in found
 
 
