@@ -62,7 +62,7 @@ class Fit:
             group["lr"] = learning_rate(step, steps, self._training)
         self._optimizer.zero_grad(set_to_none=True)
         losses = []
-        each = (batch or len(images)) / self._world.size  # a share, on average
+        each = batch / self._world.size if batch and self._world.size > 1 else len(images)  # a share, on average
         # Batch norms fail on a single image; processes whose shares differ by one still take as many parts.
         parts = max(1, min(parts, int(each) // 2))
         for number, (piece, truth) in enumerate(
