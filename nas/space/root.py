@@ -8,7 +8,7 @@ from typing import Any
 
 from blocks.architecture import NONE, SLOTS, Architecture
 from blocks.errors import SpaceError, nearest
-from blocks.options import Option, options_of
+from blocks.options import Option, Value, options_of
 from nas.space import count
 from nas.space.ablation import ablation
 from nas.space.components import Components
@@ -129,11 +129,13 @@ def sensible(read: Mapping[str, Any], root: Table, mistakes: Mistakes) -> None:
 def divisible(tree: Tree, processes: int, root: Table, mistakes: Mistakes) -> None:
     """Note a batch that leaves some of a trial's processes without an image."""
     leaf = next(field.leaf for field in tree.training.fields if field.option.name == "batch")
-    domain = None if isinstance(leaf, Fixed) else leaf.question.domain
-    values = (
-        (leaf.value,) if isinstance(leaf, Fixed) else domain.values if isinstance(domain, Choices) else (domain.low,)
-    )
-    least = min(int(value) for value in values)  # type: ignore[arg-type,union-attr]
+    values: tuple[Value, ...]
+    if isinstance(leaf, Fixed):
+        values = (leaf.value,)
+    else:
+        domain = leaf.question.domain
+        values = domain.values if isinstance(domain, Choices) else (domain.low,)
+    least = min(int(value) for value in values)  # type: ignore[arg-type]
     if least < processes:
         needs, remedy = f"an image for each of {processes} processes", "Raise it, or lower resources.gpu"
         mistakes.add(root.at("resources"), "training.batch", needs, {"batch": least}, remedy)
