@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
 import socket
 import tempfile
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
@@ -60,7 +61,8 @@ class _Spawned:
             mine, theirs = context.Pipe()
             # Not a daemon: those may not have the children that load data.
             process = context.Process(target=_rank, args=(job, World(rank, size), str(self._folder), theirs))
-            process.start()
+            with _quiet():
+                process.start()
             theirs.close()
             self._lines.append(mine)
             self._processes.append(process)
@@ -150,6 +152,19 @@ def _follow() -> None:
     if parent is not None:
         wait([parent.sentinel])
         os._exit(1)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Start processes that do not print what torch warns of in the step that looks for unused parameters."""
+    name = "TORCH_CPP_LOG_LEVEL"  # read when torch is imported
+    given = os.environ.get(name)
+    os.environ.setdefault(name, "ERROR")
+    try:
+        yield
+    finally:
+        if given is None:
+            del os.environ[name]
 
 
 def _stay_here() -> None:
