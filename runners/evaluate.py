@@ -14,6 +14,7 @@ from runners.data.batches import to_device
 from runners.data.contract import IGNORE, DataInfo, FromFiles, Split, UnreadableError
 from runners.data.loading import Batch
 from runners.data.unreadable import Unreadable
+from runners.distributed import ALONE, World
 from runners.inference import Inference, classified
 
 
@@ -34,17 +35,22 @@ def evaluate(
     classes: int,
     device: torch.device,
     memory_format: torch.memory_format = torch.contiguous_format,
+    world: World = ALONE,
 ) -> Scores:
     """Run the network over all batches, in float32 and in eval mode, where it stays.
+
+    Each process of `world` has batches of its own; their confusion matrices are added up.
 
     Labels must be classes or 255: torchmetrics has but a bare RuntimeError for others, and is told not to look.
     """
     network.eval()
-    confusion = MulticlassConfusionMatrix(classes, ignore_index=IGNORE, validate_args=False).to(device)
+    confusion = MulticlassConfusionMatrix(classes, ignore_index=IGNORE, validate_args=False, sync_on_compute=False).to(
+        device
+    )
     for batch in batches:
         images, labels = to_device(batch, device, memory_format)
         confusion.update(network(images).argmax(dim=1), labels)
-    return scores(confusion.compute())
+    return scores(world.total(confusion.compute()))
 
 
 def evaluate_split(
@@ -95,7 +101,13 @@ def evaluate_split(
 
 @torch.inference_mode()
 def evaluate_samples(
-    network: nn.Module, samples: Iterable[Batch], info: DataInfo, how: Inference, *, device: torch.device
+    network: nn.Module,
+    samples: Iterable[Batch],
+    info: DataInfo,
+    how: Inference,
+    *,
+    device: torch.device,
+    world: World = ALONE,
 ) -> Scores:
     """Judge a network, in float32 and in eval mode, where it stays, on samples one by one.
 
@@ -105,6 +117,7 @@ def evaluate_samples(
         info: of the data set; where samples vary, an image is predicted at the size that it comes with.
         how: whole or by windows, flips, scales.
         device: where the network is.
+        world: the processes that judge it together, each on samples of its own.
     """
     network.eval()
     confusion = torch.zeros(info.classes, info.classes, dtype=torch.int64, device=device)
@@ -114,7 +127,7 @@ def evaluate_samples(
         pixels, truth = image.to(device, non_blocking=True), label.to(device, non_blocking=True).long()
         shape = (image.shape[-2], image.shape[-1]) if info.varies else None
         confusion += _confusion(network, pixels, truth, info, how=how, shape=shape)
-    return scores(confusion)
+    return scores(world.total(confusion))
 
 
 def _confusion(

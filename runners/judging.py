@@ -10,6 +10,7 @@ from runners.data import DataInfo, DataSet
 from runners.data.batches import Truths, plain_batches, single_samples
 from runners.data.contract import Split
 from runners.data.unreadable import Unreadable
+from runners.distributed import ALONE, World
 from runners.evaluate import Scores, evaluate, evaluate_samples
 from runners.inference import Inference, classified
 from runners.training import Training
@@ -34,6 +35,7 @@ class Judging:
         loaders: processes that load them; 0 loads in this one. [count]
         pin: load into memory that a GPU copies from faster.
         subject: who tells of images that cannot be read.
+        world: the processes that judge it together, each on its share.
     """
 
     def __init__(
@@ -46,27 +48,34 @@ class Judging:
         loaders: int,
         pin: bool,
         subject: str = "Evaluation:",
+        world: World = ALONE,
     ) -> None:
         need_evaluation(data.info, training)
-        self._info = data.info
+        self._info, self._world = data.info, world
         self._how: Inference | None = None
         if training.evaluation == "resized":
-            self._samples = plain_batches(held, batch, loaders=loaders, pin=pin, subject=subject)
+            self._samples = plain_batches(held, batch, loaders=loaders, pin=pin, subject=subject, world=world)
             return
         self._how = Inference(sliding=training.evaluation == "sliding")
         # Windows slide over what keeps its proportions: stretched images do not, those on disk do.
         original = self._how.sliding and not data.info.varies
         self._truths = Truths(held, data.split("val"), original=original)
-        self._samples = single_samples(self._truths, loaders=loaders, pin=pin, subject=subject)
+        self._samples = single_samples(self._truths, loaders=loaders, pin=pin, subject=subject, world=world)
 
     def __call__(
         self, network: nn.Module, *, device: torch.device, memory_format: torch.memory_format = torch.contiguous_format
     ) -> Scores:
         """Judge a network by one confusion matrix; it is in eval mode afterwards."""
         if self._how is None:
-            classes = self._info.classes
-            return evaluate(network, self._samples, classes=classes, device=device, memory_format=memory_format)
-        return evaluate_samples(network, self._samples, self._info, self._how, device=device)
+            return evaluate(
+                network,
+                self._samples,
+                classes=self._info.classes,
+                device=device,
+                memory_format=memory_format,
+                world=self._world,
+            )
+        return evaluate_samples(network, self._samples, self._info, self._how, device=device, world=self._world)
 
     @property
     def unreadable(self) -> Unreadable:

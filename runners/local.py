@@ -11,10 +11,11 @@ import torch
 from blocks.architecture import Component
 from runners.data import DataSet, dataset
 from runners.deadline import Deadline, interrupting
-from runners.device import describe, device, release, threads
+from runners.device import device, release, threads
 from runners.failure import failure
 from runners.protocol import Failed, Interrupted, Outcome, Proposal, Proposer, Recipe, Stopper, Work
-from runners.recipe import train
+from runners.ranks import placed
+from runners.spawned import recipe as standard
 
 __all__ = ["LocalRunner", "device"]
 
@@ -28,11 +29,15 @@ class LocalRunner:
         work: how trials are carried out here.
         data: the data set's name and options.
         stopper: early stopping, or None to train everything to its end.
-        recipe: trains one network, with the signature of `runners.recipe.train`, which is the default.
+        recipe: trains one network, with the signature of `runners.recipe.train`, which is what None means, in several
+            processes where `work` says so.
     """
 
-    def __init__(self, work: Work, data: Component, stopper: Stopper | None = None, *, recipe: Recipe = train) -> None:
-        self._work, self._data, self._stopper, self._recipe = work, data, stopper, recipe
+    def __init__(
+        self, work: Work, data: Component, stopper: Stopper | None = None, *, recipe: Recipe | None = None
+    ) -> None:
+        self._work, self._data, self._stopper = work, data, stopper
+        self._recipe = recipe or standard(work)
 
     def run(self, proposer: Proposer) -> bool:
         """Return True when the proposer had no more, False when a person interrupted.
@@ -43,7 +48,7 @@ class LocalRunner:
         """
         data = dataset(self._data, self._work.place)
         data.fingerprint()  # finds missing files before anything is proposed
-        where = device(self._work)
+        where, _ = placed(self._work)
         with threads(self._work.cpu):
             while (proposal := proposer.propose()) is not None:
                 if not self._carry_out(proposal, proposer, data, where):
@@ -54,7 +59,7 @@ class LocalRunner:
         """Train one proposal and tell how it ended; return False when it was interrupted."""
         hopeless: Exception | None = None
         try:
-            proposer.started(proposal.trial, host=socket.gethostname(), device=describe(where))
+            proposer.started(proposal.trial, host=socket.gethostname(), device=placed(self._work)[1])
             outcome = self._train(proposal, proposer, data, where)
         except KeyboardInterrupt:
             outcome = Interrupted()

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from blocks.errors import RunError, law
 from blocks.network import Network, Supervised
 from runners import norms
+from runners.distributed import ALONE, Replica, World
 from runners.groups import parameter_groups
 from runners.training import Training
 
@@ -29,12 +30,13 @@ class Fit:
         supervised: the network and its losses, on their device already.
         training: the recipe's options.
         device: where the network lies.
+        world: the processes that share each batch; weights and their average stay the same in all of them.
 
     Raises:
         RunError: float16 away from CUDA, where no loss scaling is to be had.
     """
 
-    def __init__(self, supervised: Supervised, training: Training, device: torch.device) -> None:
+    def __init__(self, supervised: Supervised, training: Training, device: torch.device, world: World = ALONE) -> None:
         half = training.precision == "float16"
         if half and device.type != "cuda":
             got = {"precision": training.precision, "device": device.type}
@@ -42,8 +44,9 @@ class Fit:
         self.supervised, self._training, self._device = supervised, training, device
         if training.norms == "frozen":
             norms.freeze(self._backbone)
-        # The wrapper shares the weights; everything that is saved, averaged or measured is the module itself.
-        self._supervise = cast(nn.Module, torch.compile(supervised)) if training.compile else supervised
+        # Wrappers share the weights; everything that is saved, averaged or measured is the module itself.
+        run = cast(nn.Module, torch.compile(supervised)) if training.compile else supervised
+        self._world, self._replica = world, Replica(supervised, world, device, run=run)
         self._optimizer = optimizer(supervised, training)
         self._scaler = torch.amp.GradScaler(device.type, enabled=half)
         self._average = Average(supervised.network, training.ema) if training.ema else None
@@ -55,25 +58,35 @@ class Fit:
         """The network to evaluate: the averaged one where there is one; compiled where training is."""
         return self._judged
 
-    def step(self, images: Tensor, labels: Tensor, *, step: int, steps: int, parts: int = 1) -> Tensor:
+    def step(
+        self, images: Tensor, labels: Tensor, *, step: int, steps: int, parts: int = 1, batch: int | None = None
+    ) -> Tensor:
         """Take step number `step`, counted from 0, of `steps` in the full schedule; return the loss, detached.
 
         Where gradients are accumulated, `images` are all the batches of a step. With several `parts`, each batch goes
-        through the network in as many pieces. Gradients are added up so that every image weighs the same.
+        through the network in as many pieces. Gradients are added up so that every image weighs the same. Where these
+        images are a process's share of a step's `batch`, gradients and losses are weighted by the images in each share:
+        the mean over the processes is that of the batch.
         """
         rate = learning_rate(step, steps, self._training)
         for group in self._optimizer.param_groups:
             group["lr"] = rate * group["rate"]
         self._optimizer.zero_grad(set_to_none=True)
         losses = []
-        parts = self._pieces(len(images), parts)
-        for piece, truth in zip(images.tensor_split(parts), labels.tensor_split(parts), strict=True):
-            with self._autocast():
-                loss = torch.stack(list(self._supervise(piece, truth).values())).sum()
-            if parts > 1:
-                loss = loss * (len(piece) / len(images))
-            self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        each = batch / self._world.size if batch and self._world.size > 1 else len(images)  # a share, on average
+        # Processes whose shares differ by one still take as many pieces.
+        parts = self._pieces(int(each), parts)
+        for number, (piece, truth) in enumerate(
+            zip(images.tensor_split(parts), labels.tensor_split(parts), strict=True), start=1
+        ):
+            with self._replica.averaging(now=number == parts):
+                with self._autocast():
+                    loss = torch.stack(list(self._replica(piece, truth).values())).sum()
+                if len(piece) != each:
+                    loss = loss * (len(piece) / each)
+                self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             losses.append(loss.detach())
+        self._replica.settle()
         if self._training.clip:
             self._scaler.unscale_(self._optimizer)
             nn.utils.clip_grad_norm_(self.supervised.parameters(), self._training.clip)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Keep = Literal["front", "last", "all", "none"]
 Spread = Literal["crowding", "epsilon_net"]
+PerTrial = Literal["one", "ddp"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,6 +242,7 @@ class Work:
         folder: where trials keep checkpoints; on a cluster, a folder that all nodes see.
         cpu: CPUs per trial, fractions allowed. [count]
         gpu: GPUs per trial, fractions allowed. [count]
+        per_trial: `ddp` trains each network in several processes, see `processes`.
         pack: each trial gets the share of a GPU that its memory needs; `gpu` is then the most.
         gpu_bytes: memory of each GPU for that; None asks the GPUs. [bytes]
         loaders: processes that load data, per trial; 0 loads in the trial's own process. [count]
@@ -261,6 +263,7 @@ class Work:
     folder: Path
     cpu: float = 1.0
     gpu: float = 0.0
+    per_trial: PerTrial = "one"
     pack: bool = False
     gpu_bytes: float | None = None
     loaders: int = 0
@@ -274,6 +277,11 @@ class Work:
     trial_seconds: float | None = None
     stalled_seconds: float | None = None
     weights: Path | None = None
+
+    @property
+    def processes(self) -> int:
+        """In how many processes each network trains: one a GPU, or one a CPU where it has no GPU. [count]"""
+        return processes(self.per_trial, cpu=self.cpu, gpu=self.gpu)
 
     def traces(self, trial: int) -> Path:
         """Where a trial that hung says in which line of code it did."""
@@ -344,6 +352,11 @@ class Stopper(Interface):
 
     def stopped(self, proposal: Proposal, epoch: Epoch) -> Stopped | Paused:
         """The outcome of a trial that does not go on after this epoch."""
+
+
+def processes(per_trial: PerTrial, *, cpu: float, gpu: float) -> int:
+    """In how many processes one network trains on so many CPUs and GPUs. [count]"""
+    return 1 if per_trial == "one" else max(1, int(gpu or cpu))
 
 
 def identity(architecture: Architecture, protocol: Protocol, seed: int, versions: Mapping[str, int]) -> str:

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 
-def seed(number: int, epoch: int) -> None:
-    """Seed every global generator; epoch 0 is that of the initial weights."""
-    state = int(np.random.SeedSequence([number, epoch]).generate_state(1)[0])
+def seed(number: int, epoch: int, rank: int = 0) -> None:
+    """Seed every global generator; epoch 0 is that of the initial weights, and each process of a trial has its own."""
+    state = int(np.random.SeedSequence([number, epoch, rank] if rank else [number, epoch]).generate_state(1)[0])
     torch.manual_seed(state)
     random.seed(state)
     np.random.seed(state)  # other people's components may draw from the global generator

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import closing
 
 import torch
 
 from runners.data import DataSet
 from runners.device import forget_peak, release
+from runners.distributed import ALONE, World
 from runners.failure import out_of_memory
 from runners.logs import Collected, collecting
 from runners.modes import compilation_told, modes
-from runners.protocol import Epoch, Finished, Proposal, Rejected, Work
+from runners.protocol import Epoch, Finished, Outcome, Proposal, Rejected, Work
 from runners.trial import Trial
 
 _log = logging.getLogger("nas.recipe")
@@ -23,9 +24,11 @@ ATTEMPTS = 3
 """A network that runs out of memory so often has failed."""
 
 
-def train(
-    proposal: Proposal, work: Work, data: DataSet, device: torch.device
-) -> Generator[Epoch, None, Finished | Rejected]:
+Once = Callable[[Proposal, int], Generator[Epoch, None, Outcome]]
+"""Trains what is left of a proposal, with each batch in so many parts, and raises where the memory does not suffice."""
+
+
+def train(proposal: Proposal, work: Work, data: DataSet, device: torch.device) -> Generator[Epoch, None, Outcome]:
     """Train a network and yield what each epoch gave; close the generator to stop early.
 
     Everything random follows from the proposal's seed and the epoch alone, so that training continued from a
@@ -43,22 +46,28 @@ def train(
         BlockError: the network cannot be built, compiled or made deterministic as asked, or the weights do not fit it.
         torch.OutOfMemoryError: the device's memory does not suffice, nor does it for a quarter of the batch.
     """
+    return attempts(proposal, device, lambda left, parts: once(left, work, data, device, parts=parts))
+
+
+def attempts(
+    proposal: Proposal, device: torch.device, once: Once, *, ranks: int = 1
+) -> Generator[Epoch, None, Outcome]:
+    """Train a network, again with smaller parts where the memory did not suffice; `ranks` share each batch."""
     forget_peak(device)
-    training, parts, done = proposal.protocol.recipe(), 1, proposal.done
+    parts, done = 1, proposal.done
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            going_on = dataclasses.replace(proposal, done=done)
-            with modes(training), closing(_train(going_on, work, data, device, parts)) as running:
+            with closing(once(dataclasses.replace(proposal, done=done), parts)) as running:
                 while True:
                     epoch = next(running)
                     # Never less: halving again what the checkpoint has halved already.
                     parts, done = max(parts, epoch.accumulation), epoch.epoch
                     yield epoch
         except StopIteration as end:
-            outcome: Finished | Rejected = end.value
+            outcome: Outcome = end.value
             return outcome
         except Exception as error:
-            if attempt == ATTEMPTS or not out_of_memory(error) or not divisible(proposal, 2 * parts):
+            if attempt == ATTEMPTS or not out_of_memory(error) or not divisible(proposal, 2 * parts * ranks):
                 raise
             parts *= 2
         finally:
@@ -72,14 +81,22 @@ def divisible(proposal: Proposal, parts: int) -> bool:
     return proposal.protocol.recipe().batch >= 2 * parts
 
 
-def _train(
-    proposal: Proposal, work: Work, data: DataSet, device: torch.device, parts: int
+def once(
+    proposal: Proposal, work: Work, data: DataSet, device: torch.device, *, parts: int = 1, world: World = ALONE
+) -> Generator[Epoch, None, Finished | Rejected]:
+    """Train a network as one process of `world`, with what memory there is; each of them yields each epoch."""
+    with modes(proposal.protocol.recipe()):
+        return (yield from _once(proposal, work, data, device, parts=parts, world=world))
+
+
+def _once(
+    proposal: Proposal, work: Work, data: DataSet, device: torch.device, *, parts: int, world: World
 ) -> Generator[Epoch, None, Finished | Rejected]:
     log, training = Collected(), proposal.protocol.recipe()
     with collecting(log):
         if parts > 1:
             _log.warning("out of memory: each batch is taken in %d parts from here on", parts)
-        trial = Trial(proposal, work, data, device, parts)
+        trial = Trial(proposal, work, data, device, parts=parts, world=world)
         rejected, measured = trial.measure()
         known = [] if rejected else trial.resume()
     if rejected:

@@ -22,6 +22,7 @@ from runners.data.batches import Shuffled, to_device, training_batches
 from runners.data.loading import Batches
 from runners.data.memory import InMemory, in_memory
 from runners.device import peak_bytes
+from runners.distributed import ALONE, World, announce, same_everywhere
 from runners.failure import Diverged
 from runners.judging import Judging, need_evaluation
 from runners.optimise import Fit, learning_rate
@@ -43,11 +44,21 @@ class Trial:
         data: the samples.
         device: where.
         parts: how many parts a batch is taken in, where the whole of it was too much for the memory. [count]
+        world: the processes that train it together; all of them call the same methods.
     """
 
-    def __init__(self, proposal: Proposal, work: Work, data: DataSet, device: torch.device, parts: int = 1) -> None:
+    def __init__(
+        self,
+        proposal: Proposal,
+        work: Work,
+        data: DataSet,
+        device: torch.device,
+        *,
+        parts: int = 1,
+        world: World = ALONE,
+    ) -> None:
         protocol = proposal.protocol
-        self._parts = parts
+        self._parts, self._world = parts, world
         self._within: dict[str, Any] | None = None  # the middle of an epoch that a checkpoint has caught
         self._saved = time.monotonic()
         self._proposal, self._work, self._device = proposal, work, device
@@ -58,8 +69,9 @@ class Trial:
         # Faster on a GPU, and by 8 to 22 % on one CPU thread too (ResNet-18, MobileNetV4).
         self._format = torch.contiguous_format if device.type == "mps" else torch.channels_last
         randomness.seed(proposal.seed, 0)
-        self._fit = Fit(self._build(), self._training, device)
+        self._fit = Fit(self._build(), self._training, device, world)
         self._order, self._train = self._batches()
+        announce(world, self._order.batch, device)
         self._judging = self._judged(data)
         self._judging.rehearse(self._fit.judged, device=device)
         self._steps = self._order.steps
@@ -89,16 +101,33 @@ class Trial:
 
     def _batches(self) -> tuple[Shuffled, Batches]:
         loaders, pin = self._work.loaders, self._device.type == "cuda"
-        train, seed, size = self._samples.split("train"), self._proposal.seed, self._proposal.protocol.size
-        return training_batches(train, self._training, seed, loaders=loaders, pin=pin, size=size, subject=train.subject)
+        train, protocol = self._samples.split("train"), self._proposal.protocol
+        return training_batches(
+            train,
+            self._training,
+            self._proposal.seed,
+            loaders=loaders,
+            pin=pin,
+            size=protocol.size,
+            subject=train.subject,
+            world=self._world,
+        )
 
     def _judged(self, data: DataSet) -> Judging:
         if isinstance(data, InMemory):  # it may have forgotten how large labels were
             data = dataset(self._proposal.protocol.data, self._work.place)
-        loaders, pin, val = self._work.loaders, self._device.type == "cuda", self._samples.split("val")
-        # Evaluation sees each image alone: smaller batches change no number.
-        batch = -(-self._training.batch // self._parts)
-        return Judging(data, val, self._training, batch=batch, loaders=loaders, pin=pin, subject=val.subject)
+        held, world = self._samples.split("val"), self._world
+        return Judging(
+            data,
+            held,
+            self._training,
+            # Evaluation sees each image alone: smaller batches change no number.
+            batch=-(-self._training.batch // (self._parts * world.size)),
+            loaders=self._work.loaders,
+            pin=self._device.type == "cuda",
+            subject=held.subject,
+            world=world,
+        )
 
     def measure(self) -> tuple[Rejected | None, dict[str, Any]]:
         """Measure latency and memory of a forward pass where a limit or an objective asks for one of them.
@@ -106,6 +135,9 @@ class Trial:
         Returns:
             Which limit is exceeded, or None; and what was measured, by the names of `Epoch`'s fields.
         """
+        return self._world.agreed(self._measure() if self._world.leads else (None, {}))
+
+    def _measure(self) -> tuple[Rejected | None, dict[str, Any]]:
         limits = self._proposal.limits
         if unknown := sorted(set(limits) - set(_MEASURED)):
             needs = f"names among {', '.join(_MEASURED)}"
@@ -126,6 +158,7 @@ class Trial:
         proposal = self._proposal
         path = self._work.checkpoint(proposal.trial)
         state = checkpoint.load(path, identity=_identity(proposal), device=self._device)
+        same_everywhere(path, None if state is None else len(state["epochs"]), self._world)
         if state is None:
             if proposal.done:
                 _log.warning("no checkpoint after epoch %d in %s: training starts again", proposal.done, path)
@@ -137,7 +170,7 @@ class Trial:
 
     def save(self, epochs: list[Epoch], within: dict[str, Any] | None = None) -> None:
         """Keep a checkpoint after the last of `epochs`, or `within` the one that follows, as `work.keep` says."""
-        if not self._work.saves:
+        if not self._work.saves or not self._world.leads:
             return
         state = {
             "fit": self._fit.state(),
@@ -159,8 +192,9 @@ class Trial:
         """Train and evaluate the epoch that follows those known."""
         number = len(known) + 1
         began = time.perf_counter()
-        randomness.seed(self._proposal.seed, number)
+        randomness.seed(self._proposal.seed, number, self._world.rank)
         loss, before = self._train_epoch(known)
+        self._world.align(self._fit.judged)
         scores = self._judging(self._fit.judged, device=self._device, memory_format=self._format)
         for unreadable in (self._train.unreadable, self._judging.unreadable):
             if len(unreadable):
@@ -173,7 +207,7 @@ class Trial:
             class_iou=scores.class_iou,
             learning_rate=learning_rate(self._order.before(number + 1) - 1, self._steps, self._training),
             seconds=before + time.perf_counter() - began,
-            train_memory_bytes=peak_bytes(self._device),
+            train_memory_bytes=max(self._world.gathered(peak_bytes(self._device))),
             accumulation=self._parts,
         )
 
@@ -181,32 +215,38 @@ class Trial:
         """Pass over what is left of the training images; return the mean loss, and the seconds spent on it before."""
         number, began = len(known) + 1, time.perf_counter()
         within, self._within = self._within or {"losses": [], "seconds": 0.0}, None
-        if "random" in within:
-            randomness.restore(within["random"], self._device)
+        world, every = self._world, 1 if self._device.type == "cpu" else _LOOK_EVERY
+        # An interrupted epoch may be continued by more processes than began it.
+        if world.rank < len(random := within.get("random", ())):
+            randomness.restore(random[world.rank], self._device)
         self._fit.train()
-        before = self._order.before(number)
-        losses = _Losses(number, before, within["losses"], every=1 if self._device.type == "cpu" else _LOOK_EVERY)
+        before, whole = self._order.before(number), self._order.batch
+        losses = _Losses(number, before, within["losses"], every=every, world=world)
         self._order.epoch, self._order.first = number, len(within["losses"])
         with closing(iter(self._train)) as batches:
             for step, batch in enumerate(batches, start=before + self._order.first):
                 images, labels = to_device(batch, self._device, self._format)
-                losses.add(self._fit.step(images, labels, step=step, steps=self._steps, parts=self._parts))
-                if self._due() and step + 1 < before + len(self._order):
+                loss = self._fit.step(images, labels, step=step, steps=self._steps, parts=self._parts, batch=whole)
+                losses.add(loss)
+                if self._due(step, every) and step + 1 < before + len(self._order):
                     seconds = within["seconds"] + time.perf_counter() - began
-                    at = {"losses": losses.all(), "seconds": seconds, "random": randomness.state(self._device)}
-                    self.save(known, at)
+                    random = world.gathered(randomness.state(self._device))
+                    self.save(known, {"losses": losses.all(), "seconds": seconds, "random": random})
         return losses.mean(), within["seconds"]
 
-    def _due(self) -> bool:
+    def _due(self, step: int, every: int) -> bool:
         minutes = self._work.checkpoint_minutes
-        return minutes > 0 and time.monotonic() - self._saved >= 60 * minutes
+        # Clocks differ, and to ask the others takes time: not at every step.
+        if minutes == 0 or (self._world.size > 1 and step % every):
+            return False
+        return self._world.agreed(time.monotonic() - self._saved >= 60 * minutes)
 
 
 class _Losses:
-    """The losses of an epoch, looked at in bulk where each look has to wait for the device."""
+    """The losses of an epoch, looked at in bulk where each look waits for the device, by all processes at once."""
 
-    def __init__(self, epoch: int, before: int, seen: list[float], *, every: int) -> None:
-        self._epoch, self._before, self._every = epoch, before, every
+    def __init__(self, epoch: int, before: int, seen: list[float], *, every: int, world: World) -> None:
+        self._epoch, self._before, self._every, self._world = epoch, before, every, world
         self._waiting: list[Tensor] = []
         self._seen = list(seen)
 
@@ -216,7 +256,7 @@ class _Losses:
             self._look()
 
     def _look(self) -> None:
-        values: list[float] = torch.stack(self._waiting).tolist() if self._waiting else []
+        values: list[float] = self._world.mean(torch.stack(self._waiting)).tolist() if self._waiting else []
         self._waiting.clear()
         for value in values:
             self._seen.append(value)

@@ -55,6 +55,7 @@ def built(root: Table, name: str, mistakes: Mistakes) -> dict[str, Any] | None:
     answerable(read["tree"], read["search"].sampler.name, root, mistakes)
     sensible(read, root, mistakes)
     judged(read["tree"], found[0], root, mistakes)
+    divisible(read["tree"], read["resources"].processes, root, mistakes)
     read["ablation"] = ablation(root.entries.get("ablation"), read["tree"], sections, mistakes)
     return read | {"data": found[0], "place": found[1]}
 
@@ -162,6 +163,14 @@ def judged(tree: Tree, data: Component, root: Table, mistakes: Mistakes) -> None
         mark = section.at("evaluation") if isinstance(section, Table) and "evaluation" in section else node.mark
         got, remedy = {"evaluation": "resized", f"{subject}.short": short}, "Write training.evaluation: whole"
         mistakes.add(mark, "training.evaluation", "whole or sliding, as samples differ in size", got, remedy)
+
+
+def divisible(tree: Tree, processes: int, root: Table, mistakes: Mistakes) -> None:
+    """Note a batch that leaves some of a trial's processes without an image."""
+    leaf = next(field.leaf for field in tree.training.fields if field.option.name == "batch")
+    if (least := min(_reach(leaf))) < processes:
+        needs, remedy = f"an image for each of {processes} processes", "Raise it, or lower resources.gpu"
+        mistakes.add(root.at("resources"), "training.batch", needs, {"batch": least}, remedy)
 
 
 @dataclass(slots=True)

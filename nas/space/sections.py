@@ -18,7 +18,7 @@ from nas.space.samplers import SAMPLERS
 from nas.space.tree import Fixed
 from nas.space.values import Values
 from runners.data import DATASETS
-from runners.protocol import Halving, Keep
+from runners.protocol import Halving, Keep, PerTrial, processes
 
 ALIASES = {"flops": "macs"}
 COSTS = ("macs", "macs_conv", "params", "activation_bytes", "latency_ms", "peak_memory_bytes")
@@ -55,13 +55,16 @@ class Search:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resources:
-    """What a trial gets of the machine; never changes a result.
+    """What a trial gets of the machine; never changes a result, but for the noise that `per_trial` tells of.
 
     Args:
         cpu: CPUs per trial, fractions allowed. [count]
         gpu: GPUs per trial, fractions allowed; `auto` runs as many trials on each GPU as its memory holds: every one
             gets the share that its network needs, by its cost and by what others were measured to take. [count]
         gpu_bytes: memory of each GPU, for `auto`; null asks the GPUs. [bytes]
+        per_trial: `ddp` trains each network in several processes, one a GPU, or one a CPU where `gpu` is 0, each with
+            its share of every batch. The batch stays what it is, and so do the images in it: results are those of one
+            process within noise. But batch norms see a share of the batch alone, unless they are synchronised.
         loaders: processes that load data, per trial; 0 loads in the trial's own process. [count]
         cache: folder on a disk of each machine's own where decoded images are kept for all workers; null is one in the
             system's temporary folder, `memory` keeps them in the memory of each worker.
@@ -77,6 +80,7 @@ class Resources:
     cpu: Annotated[float, Range(0.01, 4096)] = 1.0
     gpu: Annotated[float | Literal["auto"], Range(0.0, 4096)] = 0.0
     gpu_bytes: Annotated[float | None, Range(1e6, 1e15)] = None
+    per_trial: PerTrial = "one"
     loaders: Annotated[int, Range(0, 256)] = 0
     cache: str | None = None
     cache_bytes: Annotated[int, Range(0, 10**15)] = 2 << 30
@@ -90,6 +94,11 @@ class Resources:
     def gpus(self) -> float:
         """The most that one trial gets. [count]"""
         return 1.0 if self.gpu == "auto" else self.gpu
+
+    @property
+    def processes(self) -> int:
+        """In how many each network trains. [count]"""
+        return processes(self.per_trial, cpu=self.cpu, gpu=self.gpus)
 
 
 @dataclass(slots=True)
@@ -236,7 +245,17 @@ class Sections:
     def resources(self, node: Node | None) -> Resources:
         """Read what a trial gets of the machine."""
         options: dict[str, Any] = self.settings(node, "resources", options_of(Resources))
-        return Resources(**options)
+        found = Resources(**options)
+        if found.per_trial == "ddp" and isinstance(node, Table):
+            self._whole(found, node)
+        return found
+
+    def _whole(self, found: Resources, node: Table) -> None:
+        """Note what cannot be split into processes: each has a whole GPU, or a whole CPU."""
+        key, value = ("gpu", found.gpu) if found.gpu else ("cpu", found.cpu)
+        if value == "auto" or value != int(value):
+            needs = f"a whole number of {key.upper()}s for resources.per_trial: ddp"
+            self.mistakes.add(node.at(key), f"resources.{key}", needs, {key: value}, "Write 2, or per_trial: one")
 
     def weights(self, training: Node | None) -> str:
         """Read `training.weights`: where the file lies that networks start from, or nothing."""

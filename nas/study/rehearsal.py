@@ -16,10 +16,11 @@ from nas.space import Candidate, Space
 from nas.study.weights import pinned
 from nas.study.work import work_of
 from runners.data import DataSet, dataset
-from runners.device import device, threads
+from runners.device import threads
 from runners.halving import rungs
 from runners.protocol import Epoch, Proposal, Work
-from runners.recipe import train
+from runners.ranks import placed
+from runners.spawned import recipe
 
 _SAMPLES = 24
 
@@ -87,7 +88,7 @@ def _one_epoch(space: Space, data: DataSet, work: Work, candidate: Candidate) ->
     protocol = protocol_of(space, candidate, data.info, data.fingerprint())
     proposal = Proposal(trial=0, architecture=candidate.architecture, protocol=protocol, seed=space.search.seed)
     with threads(work.cpu):
-        running = train(proposal, work, data, device(work))
+        running = recipe(work)(proposal, work, data, placed(work)[0])
         try:
             return next(running)
         finally:

@@ -20,6 +20,7 @@ def work_of(space: Space, folder: Path) -> Work:
         folder=folder.absolute(),
         cpu=space.resources.cpu,
         gpu=space.resources.gpus,
+        per_trial=space.resources.per_trial,
         pack=space.resources.gpu == "auto",
         gpu_bytes=space.resources.gpu_bytes,
         loaders=space.resources.loaders,

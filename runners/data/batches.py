@@ -7,13 +7,14 @@ from typing import Final
 
 import numpy as np
 import torch
-from torch.utils.data import BatchSampler, Dataset, SequentialSampler
+from torch.utils.data import BatchSampler, Dataset
 
 from blocks.errors import RunError, law
 from runners.data.augment import augment, generator
 from runners.data.contract import FromFiles, Split
 from runners.data.loading import Batch, Batched, Batches
 from runners.data.unreadable import Replaced, Unreadable
+from runners.distributed import ALONE, World
 from runners.training import Training
 
 _DRAW: Final = 20  # of the subset: any number would do, but it must never change
@@ -36,7 +37,8 @@ class Shuffled:
 
     A round begins with batch number `first`, counted from 0: those before it are left out. Without `iterations`, each
     round is a pass, whose last incomplete batch is dropped unless it is the only one. With them, passes follow each
-    other without a gap, batches may lie across two of them, and rounds differ by one step at most.
+    other without a gap, batches may lie across two of them, and rounds differ by one step at most. Each process of
+    `world` takes its share of each batch.
 
     Args:
         samples: training images that there are. [count]
@@ -45,22 +47,31 @@ class Shuffled:
         epochs: rounds. [count]
         iterations: steps in all; 0 makes each round a pass. [count]
         share: of the images that is used, the same whatever the seed.
+        world: the processes that train together.
 
     Raises:
         RunError: there are fewer steps than rounds.
     """
 
     def __init__(
-        self, samples: int, batch: int, seed: int, *, epochs: int, iterations: int = 0, share: float = 1.0
+        self,
+        samples: int,
+        batch: int,
+        seed: int,
+        *,
+        epochs: int,
+        iterations: int = 0,
+        share: float = 1.0,
+        world: World = ALONE,
     ) -> None:
         if 0 < iterations < epochs:
             got = {"iterations": iterations, "epochs": epochs}
             raise RunError(law("training.iterations", "a step for every epoch", got, "Lower epochs"))
         self._samples, self._seed, self._endless = samples, seed, iterations > 0
         self._chosen = chosen(samples, share)
-        self._batch = batch if self._endless else min(batch, len(self._chosen))
-        self.steps = iterations or epochs * (len(self._chosen) // self._batch)
-        self._epochs = epochs
+        self.batch = batch if self._endless else min(batch, len(self._chosen))
+        self.steps = iterations or epochs * (len(self._chosen) // self.batch)
+        self._epochs, self._world = epochs, world
         self.epoch, self.first = 1, 0
 
     def before(self, epoch: int) -> int:
@@ -73,19 +84,19 @@ class Shuffled:
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         images = len(self._chosen)
         number, place = (self.before(self.epoch) if self._endless else 0) + self.first, self.epoch
-        start = number * self._batch
+        start = number * self.batch
         if self._endless:
             place, start = 1 + start // images, start % images
         order = self._order(place)
         for _ in range(len(self) - self.first):
             batch: list[tuple[int, int]] = []
-            while len(batch) < self._batch:
+            while len(batch) < self.batch:
                 if start == images:
                     place, start, order = place + 1, 0, self._order(place + 1)
-                piece = order[start : start + self._batch - len(batch)]
+                piece = order[start : start + self.batch - len(batch)]
                 batch += [(place, index) for index in piece]
                 start += len(piece)
-            yield batch
+            yield self._world.share(batch)
 
     def _order(self, number: int) -> list[int]:
         """The images of a pass."""
@@ -124,6 +135,7 @@ def training_batches(
     pin: bool,
     size: tuple[int, int] | None = None,
     subject: str = "Training:",
+    world: World = ALONE,
 ) -> tuple[Shuffled, Batches]:
     """Return the augmented batches, cropped to `size` where that is given, and the order that they follow.
 
@@ -135,6 +147,7 @@ def training_batches(
         pin: into memory that a GPU copies from by itself.
         size: height and width of a crop; None is that of the samples. [px]
         subject: who tells of images that cannot be read.
+        world: the processes that share each batch.
     """
     order = Shuffled(
         len(split),
@@ -143,15 +156,18 @@ def training_batches(
         epochs=training.epochs,
         iterations=training.iterations,
         share=training.subset,
+        world=world,
     )
     replaced = Replaced(split)
     batched = Batched(Augmented(replaced, training, seed, size), replaced)
     return order, Batches(batched, order, Unreadable(subject, len(split), "replaced"), loaders=loaders, pin=pin)
 
 
-def plain_batches(split: Split, batch: int, *, loaders: int, pin: bool, subject: str = "Evaluation:") -> Batches:
-    """Return the batches of a split for evaluation; `subject` tells of images that cannot be read."""
-    order = BatchSampler(SequentialSampler(range(len(split))), batch, drop_last=False)
+def plain_batches(
+    split: Split, batch: int, *, loaders: int, pin: bool, subject: str = "Evaluation:", world: World = ALONE
+) -> Batches:
+    """Return a split, or a process's share of it, for evaluation; `subject` tells of images that cannot be read."""
+    order = BatchSampler(world.share(list(range(len(split)))), batch, drop_last=False)
     return Batches(Batched(Plain(split)), order, Unreadable(subject, len(split), "left out"), loaders=loaders, pin=pin)
 
 
@@ -178,9 +194,11 @@ class Truths(Dataset[Batch]):
         return self._held[index][0], self._source.label(index)
 
 
-def single_samples(samples: Truths, *, loaders: int, pin: bool, subject: str = "Evaluation:") -> Batches:
+def single_samples(
+    samples: Truths, *, loaders: int, pin: bool, subject: str = "Evaluation:", world: World = ALONE
+) -> Batches:
     """Return samples in batches of one, as they may differ in size: (1, C, H, W) and a label of any size."""
-    order = BatchSampler(SequentialSampler(range(len(samples))), 1, drop_last=False)
+    order = BatchSampler(world.share(list(range(len(samples)))), 1, drop_last=False)
     return Batches(Batched(samples), order, Unreadable(subject, len(samples), "left out"), loaders=loaders, pin=pin)
 
 

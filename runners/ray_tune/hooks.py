@@ -145,7 +145,7 @@ def is_machines(error: Exception | None, text: str) -> bool:
     """
     if "CUDA error" in text:
         return "device-side assert" not in text
-    return isinstance(error, RayActorError) or "running low on memory" in text
+    return isinstance(error, RayActorError) or "running low on memory" in text or "LostRankError" in text
 
 
 def _read(file: str | None) -> bytes:

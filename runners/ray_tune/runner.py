@@ -30,6 +30,7 @@ _QUIET = {
 }
 # Read when ray is first imported: without it Ray turns 127.0.0.1 into the machine's outside address.
 _LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+_HEARING_BYTES = 256 << 20
 _LOGGERS = ("ray", "ray.tune", "ray.air", "ray.air.execution")
 
 
@@ -82,7 +83,7 @@ class RayRunner:
             packing = Packing(gpu_bytes(self._work), offered["GPU"]) if self._work.pack else None
             bridge = Bridge(proposer, self._stopper, job, self._work, concurrent, packing=packing)
             tuner = tune.Tuner(
-                tune.with_resources(Worker, lambda config: {"cpu": config["work"].cpu, "gpu": config["work"].gpu}),
+                tune.with_resources(Worker, lambda config: granted(config["work"])),
                 tune_config=tune.TuneConfig(
                     search_alg=AskProposer(bridge),
                     scheduler=Decide(bridge),
@@ -108,6 +109,14 @@ class RayRunner:
                 bridge.interrupt()
         # A person who interrupts between two trials has interrupted, too.
         return bridge.over() or (bridge.complete and not bridge.interrupted)
+
+
+def granted(work: Work) -> dict[str, float]:
+    """What Ray sets aside for a trial's worker; where several processes train, they ask for theirs themselves."""
+    if work.processes > 1:
+        # Ray places nothing that asks for nothing. Memory, because a CPU less is one process less.
+        return {"memory": _HEARING_BYTES}
+    return {"cpu": work.cpu, "gpu": work.gpu}
 
 
 def places(work: Work, resources: dict[str, float]) -> int:

@@ -47,11 +47,11 @@ class Worker(tune.Trainable):  # type: ignore[misc]
 
     def step(self) -> dict[str, Any]:
         """Train and evaluate one epoch; a failure is a result like any other, so the process stays warm."""
-        from runners.device import describe, device
         from runners.failure import failure
+        from runners.ranks import LostRankError, placed
 
-        place = device(self._work)
-        where = {"host": socket.gethostname(), "device": describe(place)}
+        place, described = placed(self._work)
+        where = {"host": socket.gethostname(), "device": described}
         result: dict[str, Any] = {**where, "done": False}
         try:
             with exiting(self._deadline, self._work.traces(self._proposal.trial)):
@@ -60,8 +60,8 @@ class Worker(tune.Trainable):  # type: ignore[misc]
                 result["epoch"] = replace(result["epoch"], **where)
             self._deadline.heard()
         except Exception as error:
-            if "CUDA error" in str(error):
-                # The process cannot use its GPU again after this; Ray replaces it.
+            if "CUDA error" in str(error) or isinstance(error, LostRankError):
+                # The process cannot use its GPU again after this, or one of several is gone; Ray replaces it.
                 raise
             result |= {"outcome": failure(error), "done": True}
         return result
@@ -74,7 +74,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         if self._running is None:
             torch.set_num_threads(max(1, int(self._work.cpu)))
             data = dataset(self._data, self._work.place)
-            self._running = (self._recipe or _standard())(self._proposal, self._work, data, place)
+            self._running = (self._recipe or _standard(self._work))(self._proposal, self._work, data, place)
         try:
             epoch = next(self._running)
             if epoch.epoch < self._proposal.epochs:
@@ -85,7 +85,11 @@ class Worker(tune.Trainable):  # type: ignore[misc]
             return {"outcome": end.value, "done": True}
 
 
-def _standard() -> Recipe:
+def _standard(work: Work) -> Recipe:
+    if work.processes > 1:
+        from runners.ray_tune.train import spread
+
+        return spread
     from runners.recipe import train
 
     return train

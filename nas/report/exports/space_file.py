@@ -78,7 +78,8 @@ def _surroundings(study: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, A
     except SpaceError:
         # A study that others have trained, or whose components are gone: the network is what matters.
         return {}, {}, "${WEIGHTS}"
-    given = {"cpu": space.resources.cpu, "gpu": space.resources.gpu, "loaders": space.resources.loaders}
+    names = ("cpu", "gpu", *(["per_trial"] if space.resources.per_trial != "one" else []), "loaders")
+    given = {name: getattr(space.resources, name) for name in names}
     return dict(space.place), given, space.weights or "${WEIGHTS}"
 
 
