@@ -19,7 +19,8 @@ from nas.space import SAMPLERS, Forbidden, Space
 from nas.study.simulation import Landscape, Simulation, replayed, simulate
 from nas.study.work import info_of
 from runners.halving import ParetoHalving
-from runners.protocol import Epoch, Finished, Halving, Outcome, Proposal, Stopped, Stopper
+from runners.protocol import Epoch, Finished, Halving, Outcome, Proposal, Stopped
+from runners.roles import Stopper
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,8 +13,9 @@ from runners.data import DataSet, dataset
 from runners.deadline import Deadline, interrupting
 from runners.device import device, release, threads
 from runners.failure import failure
-from runners.protocol import Failed, Interrupted, Outcome, Proposal, Proposer, Recipe, Stopper, Work
+from runners.protocol import Failed, Interrupted, Outcome, Proposal, Work
 from runners.ranks import placed
+from runners.roles import Proposer, Recipe, Stopper
 from runners.spawned import recipe as standard
 
 __all__ = ["LocalRunner", "device"]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from runners.halving import ParetoHalving
-from runners.protocol import Epoch, Outcome, Proposal, Resuming, Stopped
+from runners.protocol import Epoch, Outcome, Proposal, Stopped
+from runners.roles import Resuming
 
 
 class Promotion:

@@ -12,7 +12,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from runners.protocol import Epoch, Failed, Finished, Interrupted, Outcome, Proposal, Proposer, Rejected, Stopper
+from runners.protocol import Epoch, Failed, Finished, Interrupted, Outcome, Proposal, Rejected
+from runners.roles import Proposer, Stopper
 
 __all__ = ["Curve", "Moment", "SimulatedRunner"]
 

@@ -18,9 +18,10 @@ from torch import multiprocessing
 
 from runners.data import DataSet
 from runners.distributed import World, joined
-from runners.protocol import Epoch, Outcome, Proposal, Recipe, Work
+from runners.protocol import Epoch, Outcome, Proposal, Work
 from runners.ranks import Fault, Job, Message, epochs, part, place
 from runners.recipe import attempts, train
+from runners.roles import Recipe
 
 _GRACE = 20.0  # seconds in which processes that may end by themselves do so
 _ECHO = 0.5  # seconds in which a fault is felt by the other processes

@@ -9,7 +9,8 @@ from typing import Protocol as Interface
 from nas.analysis.fronts import front
 from nas.propose import Progress
 from runners.checkpoint import before_of
-from runners.protocol import Epoch, Interrupted, Outcome, Paused, Proposal, Resuming, Work
+from runners.protocol import Epoch, Interrupted, Outcome, Paused, Proposal, Work
+from runners.roles import Resuming
 
 
 class Reporting(Resuming, Interface):

@@ -12,7 +12,8 @@ from nas.study.loggers import Logbook, Logged
 from nas.study.resume import recall
 from runners.halving import ParetoHalving
 from runners.promotion import Promotion
-from runners.protocol import Halving, Proposer, Runner, Work
+from runners.protocol import Halving, Work
+from runners.roles import Proposer, Runner
 
 RunnerName = Literal["ray", "local"]
 FOLDER = "nas_runs"

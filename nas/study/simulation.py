@@ -18,7 +18,8 @@ from nas.study.resume import epoch_of
 from nas.study.work import info_of
 from runners.halving import ParetoHalving
 from runners.promotion import Promotion
-from runners.protocol import Epoch, Finished, Outcome, Proposal, Proposer, Protocol, Stopper
+from runners.protocol import Epoch, Finished, Outcome, Proposal, Protocol
+from runners.roles import Proposer, Stopper
 from runners.simulated import Moment, SimulatedRunner
 
 _COSTS = ("params", "macs", "macs_conv", "activation_bytes")

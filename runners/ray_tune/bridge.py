@@ -16,7 +16,8 @@ from ray.tune.search import Searcher
 from blocks.errors import RunError
 from runners.deadline import Deadline
 from runners.packing import Packing
-from runners.protocol import Failed, Interrupted, Outcome, Proposal, Proposer, Stopper, Work
+from runners.protocol import Failed, Interrupted, Outcome, Proposal, Work
+from runners.roles import Proposer, Stopper
 
 
 class Bridge:

@@ -16,7 +16,8 @@ from pathlib import Path
 from blocks.architecture import Component
 from blocks.errors import RunError, law
 from runners.packing import SHARES, Packing
-from runners.protocol import Proposer, Recipe, Stopper, Work
+from runners.protocol import Work
+from runners.roles import Proposer, Recipe, Stopper
 
 # Ray's telemetry, loggers and result files would cost more per trial than the scheduling itself.
 _QUIET = {

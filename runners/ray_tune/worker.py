@@ -15,7 +15,8 @@ from ray import tune
 
 from blocks.architecture import Component
 from runners.deadline import Deadline, exiting
-from runners.protocol import Epoch, Outcome, Proposal, Recipe, Work
+from runners.protocol import Epoch, Outcome, Proposal, Work
+from runners.roles import Recipe
 
 if TYPE_CHECKING:
     import torch

@@ -12,7 +12,8 @@ from typing import Final, Self
 from typing import Protocol as Interface
 
 from nas.store import as_text, choices_of
-from runners.protocol import Epoch, Outcome, Paused, Proposal, Resuming
+from runners.protocol import Epoch, Outcome, Paused, Proposal
+from runners.roles import Resuming
 
 Plain = bool | int | float | str
 
