@@ -9,7 +9,7 @@ range gets its share.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +27,7 @@ _Surveyed = tuple[Candidate, Array, Mapping[str, float]]
 _SURVEY = 48  # candidates that are costed before anything is proposed
 _POINTS = 128  # at which the cost axes are looked at
 _MOST = 250  # scores that the model takes in, and costs
+_GROWTH = 1.15  # of what is known, from one fit of a model to the next: fits cost more than predictions
 _MARGIN = 0.1  # of the cost range, beyond its end: else the costliest network could add nothing
 
 
@@ -34,6 +35,7 @@ _MARGIN = 0.1  # of the cost range, beyond its end: else the costliest network c
 class _Known:
     """What is known of one trial."""
 
+    trial: int
     answers: Mapping[str, Value]
     place: Array
     epochs: int  # planned
@@ -75,7 +77,9 @@ class Modelled:
         """A trial has been recorded; it is not necessarily trained."""
         place = self._encoder(answers)
         self._pool.take(place)
-        self._known[trial] = _Known(answers, place, epochs, {name: float(value) for name, value in costs.items()})
+        self._known[trial] = _Known(
+            trial, answers, place, epochs, {name: float(value) for name, value in costs.items()}
+        )
 
     def train(self, trial: int) -> None:
         """It is in training from now on."""
@@ -185,7 +189,7 @@ class Modelled:
     def _gains(self, places: Array, scored: list[_Known]) -> Array:
         """The hypervolume that each may be expected to add, on logarithms of the costs."""
         seen = self._seen(scored)
-        self._scores.fit(seen)
+        self._scores.fit(self._seen(scored[: _milestone(len(scored))]))
         ended = [k for k in scored if k.epochs in k.scores and not k.training and not k.failed]
         running = [(t, k) for t, k in self._known.items() if k.training]
         believed = np.zeros(0)
@@ -221,12 +225,10 @@ class Modelled:
 
     def _seen(self, scored: list[_Known]) -> Seen:
         """The scores that the model takes in: the last one of each trial, and those a halving of the schedule apart."""
-        rows = []
-        for trial, known in reversed(self._known.items()):
-            if known.scores:
-                rows += [
-                    (known.place, math.log2(known.epochs / e), float(trial), known.scores[e]) for e in _told(known)
-                ]
+        rows: list[tuple[Array, float, float, float]] = []
+        for known in reversed(scored):
+            told = ((math.log2(known.epochs / e), known.scores[e]) for e in _told(known))
+            rows += [(known.place, halvings, float(known.trial), score) for halvings, score in told]
             if len(rows) >= _MOST:
                 break
         places, left, trials, values = zip(*rows, strict=True)
@@ -234,14 +236,24 @@ class Modelled:
 
     def _predicted(self, name: str, places: Array) -> Array:
         """The logarithm of a cost; not a number while nobody knows any."""
-        known = [(k.place, k.costs[name]) for k in self._known.values() if k.costs.get(name)]
-        known += [(place, costs[name]) for _, place, costs in self._surveyed or () if costs.get(name)]
+        known = [(place, costs[name]) for _, place, costs in self._surveyed or () if costs.get(name)]
+        known += [(k.place, k.costs[name]) for k in self._known.values() if k.costs.get(name)]
         if not known:
             return np.full(len(places), math.nan)
-        at, values = zip(*known[-_MOST:], strict=True)
-        seen = Seen(np.array(at), np.zeros(len(at)), np.arange(len(at), dtype=np.float64), np.log(values))
-        self._priced[name].fit(seen)
-        return self._priced[name].predict(seen, places, np.full(len(places), -1.0))[0]
+        self._priced[name].fit(_prices(known[: _milestone(len(known))]))
+        return self._priced[name].predict(_prices(known), places, np.full(len(places), -1.0))[0]
+
+
+def _milestone(count: int) -> int:
+    """How many of so many known ones a model is fitted to: the same for a while, so that the fit can stay."""
+    steps = math.floor(math.log(count) / math.log(_GROWTH) + 1e-9)
+    return min(count, math.ceil(_GROWTH**steps))
+
+
+def _prices(known: Sequence[tuple[Array, float]]) -> Seen:
+    """The logarithms of the latest costs."""
+    at, values = zip(*known[-_MOST:], strict=True)
+    return Seen(np.array(at), np.zeros(len(at)), np.arange(len(at), dtype=np.float64), np.log(values))
 
 
 def _told(known: _Known) -> list[int]:
