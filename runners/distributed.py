@@ -132,7 +132,7 @@ class Replica:
         self, supervised: Supervised, world: World, device: torch.device, *, run: nn.Module | None = None
     ) -> None:
         self._supervised, self._device = supervised, device
-        self._run = run or supervised
+        self._run = supervised if run is None else run
         self._parallel: DistributedDataParallel | None = None
         if world.size > 1:
             _check_norms(supervised, device)
@@ -143,7 +143,7 @@ class Replica:
         return DistributedDataParallel(self._run, device_ids=ids, find_unused_parameters=search)
 
     def __call__(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        losses: dict[str, Tensor] = (self._parallel or self._run)(images, labels)
+        losses: dict[str, Tensor] = (self._run if self._parallel is None else self._parallel)(images, labels)
         return losses
 
     def averaging(self, now: bool) -> AbstractContextManager[None]:

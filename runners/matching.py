@@ -137,7 +137,9 @@ def _check(matched: Matched, own: Mapping[str, Tensor], found: Mapping[str, Tens
 def _places(network: Network) -> list[str]:
     """Parts of the network that files are of: the whole, the backbone, the timm models in it."""
     inside = [f"{BACKBONE}{name}.".replace("..", ".") for name in _timm(network)]
-    return ["", BACKBONE, *(f"{place}{inner}" for place in inside for inner in ("model.", "model.model."))]
+    places = ["", BACKBONE, *(f"{place}{inner}" for place in inside for inner in ("model.", "model.model."))]
+    own = network.state_dict()
+    return [place for place in places if any(name.startswith(place) for name in own)]
 
 
 def _timm(network: Network) -> dict[str, Timm]:

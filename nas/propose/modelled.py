@@ -43,6 +43,7 @@ class _Known:
     scores: dict[int, float] = field(default_factory=dict)
     training: bool = False
     failed: bool = False
+    ended: int | None = None  # how many others had before it
 
 
 class Modelled:
@@ -69,6 +70,7 @@ class Modelled:
         self._scores = Surrogate(self._encoder)
         self._priced = {name: Surrogate(self._encoder) for name in dict.fromkeys((*self._axes, *self._budget))}
         self._known: dict[int, _Known] = {}
+        self._ended = 0
         self._surveyed: list[tuple[Candidate, Array, Mapping[str, float]]] | None = None
 
     # What it hears
@@ -97,6 +99,8 @@ class Modelled:
         """It has ended as recorded; a replayed one brings its result along."""
         known = self._known[trial]
         known.training = False
+        if known.ended is None:
+            known.ended, self._ended = self._ended, self._ended + 1
         known.failed = row["state"] == "failed"
         if row["state"] == "rejected" and row["exceeded"] in self._priced:
             known.costs[row["exceeded"]] = float(row["exceeded_value"])
@@ -189,7 +193,7 @@ class Modelled:
     def _gains(self, places: Array, scored: list[_Known]) -> Array:
         """The hypervolume that each may be expected to add, on logarithms of the costs."""
         seen = self._seen(scored)
-        self._scores.fit(self._seen(scored[: _milestone(len(scored))]))
+        self._scores.fit(self._seen(_settled(scored)))
         ended = [k for k in scored if k.epochs in k.scores and not k.training and not k.failed]
         running = [(t, k) for t, k in self._known.items() if k.training]
         believed = np.zeros(0)
@@ -248,6 +252,12 @@ def _milestone(count: int) -> int:
     """How many of so many known ones a model is fitted to: the same for a while, so that the fit can stay."""
     steps = math.floor(math.log(count) / math.log(_GROWTH) + 1e-9)
     return min(count, math.ceil(_GROWTH**steps))
+
+
+def _settled(scored: list[_Known]) -> list[_Known]:
+    """The trials that the model of scores is fitted to: of those that have ended, the first, as many as a milestone."""
+    ended = sorted((k for k in scored if k.ended is not None), key=lambda k: k.ended or 0)
+    return ended[: _milestone(len(ended))] if len(ended) > 1 else scored
 
 
 def _prices(known: Sequence[tuple[Array, float]]) -> Seen:

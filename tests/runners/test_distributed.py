@@ -83,7 +83,7 @@ def what_they_tell_each_other(world, folder, proposal):
 
 
 def evaluation(world, folder, proposal):
-    samples = InMemory(dataset(DATA, {}), "shapes", "", 1 << 20)
+    samples = InMemory(dataset(DATA, {}), (DATA, (), "", 1 << 20, "memory"))
     batches = plain_batches(samples.split("val"), 2, loaders=0, pin=False, world=world)
     found = evaluate(supervised_network().network, batches, classes=samples.info.classes, device=CPU, world=world)
     return dataclasses.asdict(found)

@@ -37,9 +37,9 @@ def steps(monkeypatch):
     """Every step that is taken, with the steps of the schedule and the images that it saw."""
     taken, real = [], Fit.step
 
-    def step(self, images, labels, *, step, steps, parts=1):
+    def step(self, images, labels, *, step, steps, parts=1, batch=None):
         taken.append((step, steps, len(images)))
-        return real(self, images, labels, step=step, steps=steps, parts=parts)
+        return real(self, images, labels, step=step, steps=steps, parts=parts, batch=batch)
 
     monkeypatch.setattr(Fit, "step", step)
     return taken

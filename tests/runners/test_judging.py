@@ -41,7 +41,7 @@ def folder(**options):
 
 def judged(component, root, evaluation, *, loaders=0, network=None):
     data = dataset(component, {"root": str(root)})
-    held = InMemory(data, component.name, data.fingerprint(), 10**9)
+    held = InMemory(data, (component, (), data.fingerprint(), 10**9, "memory"))
     judging = Judging(data, held.split("val"), Training(evaluation=evaluation), batch=2, loaders=loaders, pin=False)
     return judging(network or Reddest(), device=CPU)
 
