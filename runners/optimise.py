@@ -42,14 +42,18 @@ class Fit:
         self.supervised, self._training, self._device = supervised, training, device
         if training.norms == "frozen":
             norms.freeze(self._backbone)
+        # The wrapper shares the weights; everything that is saved, averaged or measured is the module itself.
+        self._supervise: nn.Module = torch.compile(supervised) if training.compile else supervised
         self._optimizer = optimizer(supervised, training)
         self._scaler = torch.amp.GradScaler(device.type, enabled=half)
         self._average = Average(supervised.network, training.ema) if training.ema else None
+        network = self._average.network if self._average else supervised.network
+        self._judged: nn.Module = torch.compile(network) if training.compile else network
 
     @property
-    def judged(self) -> Network:
-        """The network to evaluate: the averaged one where there is one."""
-        return self._average.network if self._average else self.supervised.network
+    def judged(self) -> nn.Module:
+        """The network to evaluate: the averaged one where there is one; compiled where training is."""
+        return self._judged
 
     def step(self, images: Tensor, labels: Tensor, *, step: int, steps: int, parts: int = 1) -> Tensor:
         """Take step number `step`, counted from 0, of `steps` in the full schedule; return the loss, detached.
@@ -65,7 +69,7 @@ class Fit:
         parts = self._pieces(len(images), parts)
         for piece, truth in zip(images.tensor_split(parts), labels.tensor_split(parts), strict=True):
             with self._autocast():
-                loss = torch.stack(list(self.supervised(piece, truth).values())).sum()
+                loss = torch.stack(list(self._supervise(piece, truth).values())).sum()
             if parts > 1:
                 loss = loss * (len(piece) / len(images))
             self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]

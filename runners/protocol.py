@@ -36,6 +36,7 @@ class Protocol:
         main: losses on the logits, added up.
         coarse: losses on each of the coarse logits, added up.
         auxiliary: losses on what else the network gives, added up.
+        weights: hash of the contents of the file that networks start from; empty where there is none.
     """
 
     data: Component
@@ -47,6 +48,7 @@ class Protocol:
     main: tuple[Component, ...]
     coarse: tuple[Component, ...]
     auxiliary: tuple[Component, ...] = ()
+    weights: str = ""
 
     @functools.lru_cache(maxsize=64)  # noqa: B019 - a few small values; every trial of a study asks for the same
     def canonical(self) -> str:
@@ -58,6 +60,8 @@ class Protocol:
             "coarse": [c.plain() for c in self.coarse],
             "auxiliary": [c.plain() for c in self.auxiliary],
         }
+        if not self.weights:
+            del plain["weights"]  # as it was written before there were any
         return canonical_json(plain)
 
     @property
@@ -248,6 +252,7 @@ class Work:
         checkpoint_minutes: how often an epoch in training is saved, too; 0 saves between epochs alone. [min]
         trial_seconds: most that one trial trains in one run; longer, and it has failed. None is no limit. [s]
         stalled_seconds: without an epoch after which a trial hangs and has failed. None waits for ever. [s]
+        weights: the file that networks start from, where the protocol has a hash of one.
     """
 
     place: Mapping[str, str]
@@ -265,6 +270,7 @@ class Work:
     checkpoint_minutes: float = 10.0
     trial_seconds: float | None = None
     stalled_seconds: float | None = None
+    weights: Path | None = None
 
     def traces(self, trial: int) -> Path:
         """Where a trial that hung says in which line of code it did."""

@@ -13,6 +13,7 @@ from runners.data import DataSet
 from runners.device import forget_peak, release
 from runners.failure import out_of_memory
 from runners.logs import Collected, collecting
+from runners.modes import compilation_told, modes
 from runners.protocol import Epoch, Finished, Proposal, Rejected, Work
 from runners.trial import Trial
 
@@ -39,14 +40,15 @@ def train(
         Diverged: the loss is not finite.
         DataError: the data are missing, wrong, or not those of the protocol.
         RunError: the device cannot do what the protocol asks, or the disk is full.
-        BlockError: the network cannot be built.
+        BlockError: the network cannot be built, compiled or made deterministic as asked, or the weights do not fit it.
         torch.OutOfMemoryError: the device's memory does not suffice, nor does it for a quarter of the batch.
     """
     forget_peak(device)
-    parts, done = 1, proposal.done
+    training, parts, done = proposal.protocol.recipe(), 1, proposal.done
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            with closing(_train(dataclasses.replace(proposal, done=done), work, data, device, parts)) as running:
+            going_on = dataclasses.replace(proposal, done=done)
+            with modes(training), closing(_train(going_on, work, data, device, parts)) as running:
                 while True:
                     epoch = next(running)
                     # Never less: halving again what the checkpoint has halved already.
@@ -73,7 +75,7 @@ def divisible(proposal: Proposal, parts: int) -> bool:
 def _train(
     proposal: Proposal, work: Work, data: DataSet, device: torch.device, parts: int
 ) -> Generator[Epoch, None, Finished | Rejected]:
-    log = Collected()
+    log, training = Collected(), proposal.protocol.recipe()
     with collecting(log):
         if parts > 1:
             _log.warning("out of memory: each batch is taken in %d parts from here on", parts)
@@ -85,7 +87,8 @@ def _train(
     yield from known[proposal.done :]
     while len(known) < proposal.epochs:
         with collecting(log):
-            epoch = trial.epoch(known)
+            with compilation_told(training):
+                epoch = trial.epoch(known)
             epoch = dataclasses.replace(epoch, **measured, log=log.take())
             known.append(epoch)
             trial.save(known)

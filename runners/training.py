@@ -47,6 +47,11 @@ class Training:
         flip: probability of a horizontal flip.
         jitter: strength of brightness, contrast and saturation jitter; 0 is none.
         class_weights: `inverse_log` weighs a class by 1 / ln(1.02 + its share of the pixels) (ENet).
+        compile: let `torch.compile` make code for the network and its losses, and for evaluation. Every network pays
+            for it in its first epoch (the epoch's log says how many seconds), and so does every new size of a batch;
+            it needs a compiler on the machine and rounds differently.
+        deterministic: add up in the same order every time, also on a GPU. Operations that torch has in no such form
+            fail the trial by name: a warning would leave numbers that do not repeat. On a CPU they repeat anyway.
     """
 
     epochs: Annotated[int, Range(1, 100_000)] = 20
@@ -74,3 +79,5 @@ class Training:
     flip: Annotated[float, Range(0.0, 1.0)] = 0.5
     jitter: Annotated[float, Range(0.0, 1.0)] = 0.2
     class_weights: Literal["none", "inverse_log"] = "none"
+    compile: bool = False
+    deterministic: bool = False

@@ -25,6 +25,7 @@ from runners.evaluate import evaluate
 from runners.failure import Diverged
 from runners.optimise import Fit, learning_rate
 from runners.protocol import Epoch, Proposal, Rejected, Work, identity
+from runners.weights import start
 
 _log = logging.getLogger("nas.recipe")
 
@@ -67,6 +68,7 @@ class Trial:
             classes=protocol.classes,
             image_channels=protocol.image_channels,
         )
+        start(network, protocol, self._work)
         weights = None
         if self._training.class_weights == "inverse_log":
             weights = (1.0 / torch.log(1.02 + self._samples.shares)).float()

@@ -17,6 +17,7 @@ from nas.cli.simulate import simulate
 from nas.cli.sweep import sweep
 from nas.cli.table import table
 from nas.cli.train import train
+from nas.cli.weights import weights
 
 app = typer.Typer(
     name="nas",
@@ -33,6 +34,7 @@ for command in (
     cost.cost,
     blocks.blocks,
     data.data,
+    weights,
     listings.studies,
     listings.trials,
     fronts.front,

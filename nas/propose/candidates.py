@@ -171,6 +171,7 @@ def protocol_of(space: Space, candidate: Candidate, data: DataInfo, data_fingerp
         main=candidate.main,
         coarse=candidate.coarse,
         auxiliary=candidate.auxiliary,
+        weights=space.weights_hash,
     )
 
 

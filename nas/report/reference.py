@@ -159,6 +159,9 @@ def _training() -> list[str]:
         f"`losses:` holds {kinds}: each a loss or a list of losses that are added up. `main` supervises the logits "
         "(`cross_entropy` by default), `coarse` the coarse logits of class-aware components (`cross_entropy` with "
         "weight 0.4), `auxiliary` what else a network gives (none).",
+        "`weights:` is the path of a file that every network starts from, safetensors or torch: a backbone by names of "
+        "timm or torchvision, or a network of `nas`; `nas weights` shows what of it is taken. A file that does not "
+        "fit every backbone of the space is refused. Results are known by its contents, not by its path.",
         "### main, coarse",
         _catalogue("loss"),
         "### auxiliary",

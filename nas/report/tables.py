@@ -126,7 +126,7 @@ def _number(name: str, value: float) -> str:
     figure = _SAID_OF.sub("", name)
     if figure in _COUNTS or name.endswith("_bytes"):
         return engineering(value, "B" if name.endswith("_bytes") else "")
-    if figure in _SCORES or name.endswith(("_iou", "_miou")):
+    if (figure in _SCORES and isinstance(value, float)) or name.endswith(("_iou", "_miou")):
         return f"{value:.4f}"
     if name.endswith(("_ms", "seconds")):
         return f"{value:.1f}"

@@ -47,6 +47,7 @@ def built(root: Table, name: str, mistakes: Mistakes) -> dict[str, Any] | None:
         "search": sections.search(root.entries.get("search")),
         "resources": sections.resources(root.entries.get("resources")),
         "published": sections.published(root.entries.get("published")),
+        "weights": sections.weights(root.entries.get("training")),
         "tree": _Trees(Components(values, mistakes), mistakes).tree(root),
     }
     if mistakes.found or found is None:
@@ -155,7 +156,7 @@ class _Trees:
     def tree(self, root: Table) -> Tree | None:
         slots, rest = self.architecture(required(root, "architecture", "Write the slots below it", self.mistakes))
         node = root.entries.get("training")
-        training = self.components.part(node, "training", options_of(Training), besides=("losses",))
+        training = self.components.part(node, "training", options_of(Training), besides=("losses", "weights"))
         written = node.entries.get("losses") if isinstance(node, Table) else None
         main, coarse, auxiliary = self.losses(written, root.mark)
         rules = Rules(self.mistakes, self.components.values.shared, REST, options_of(Training))

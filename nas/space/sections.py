@@ -233,6 +233,17 @@ class Sections:
         options: dict[str, Any] = self.settings(node, "resources", options_of(Resources))
         return Resources(**options)
 
+    def weights(self, training: Node | None) -> str:
+        """Read `training.weights`: where the file lies that networks start from, or nothing."""
+        node = training.entries.get("weights") if isinstance(training, Table) else None
+        if node is None or is_null(node):
+            return ""
+        if isinstance(node, Scalar) and isinstance(node.value, str) and node.value:
+            return node.value
+        remedy = 'Write weights: "${WEIGHTS}/resnet18.safetensors"; several files are several studies'
+        self.mistakes.add(node.mark, "training.weights", "one path", {"weights": plain(node)}, remedy)
+        return ""
+
     def published(self, node: Node | None) -> Published | None:
         """Read what others print about the network."""
         if node is None or is_null(node):

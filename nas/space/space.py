@@ -46,6 +46,9 @@ class Space:
         resources: what a trial gets of the machine.
         published: what others print about the network, where the file describes a known one.
         ablation: which of its networks are compared, where the file says so.
+        weights: the file that networks start from, as written; `weights_file()` fills in environment variables.
+        weights_hash: of its contents, once somebody has read it: `training.weights` is a path here, but a hash in the
+            protocol, so that a result is known to depend on the file and not on where it lies.
         text: the whole space after `extends:` and `--set`, for `loads`.
         source: the file, where there is one.
     """
@@ -59,6 +62,8 @@ class Space:
     resources: Resources
     published: Published | None
     ablation: Ablation | None = None
+    weights: str = ""
+    weights_hash: str = ""
     text: str
     source: Path | None = None
     tree: Tree = field(repr=False)
@@ -107,16 +112,15 @@ class Space:
         Raises:
             SpaceError: a variable is not set.
         """
-        return {key: self._expanded(key, text) for key, text in self.place.items()}
+        return {key: _expanded(f"data.{self.data.name}.{key}", text) for key, text in self.place.items()}
 
-    def _expanded(self, key: str, text: str) -> str:
-        for match in _VARIABLE.finditer(text):
-            variable = match[1] or match[2]
-            if not os.environ.get(variable):
-                path = f"data.{self.data.name}.{key}"
-                remedy = f"export {variable}=PATH or --set {path}=PATH"
-                raise SpaceError(law(path, "an environment variable that is set", {"variable": variable}, remedy))
-        return str(Path(_VARIABLE.sub(lambda m: os.environ[m[1] or m[2]], text)).expanduser())
+    def weights_file(self) -> Path | None:
+        """The file that networks start from, with `${VARIABLES}` and `~` filled in, or None.
+
+        Raises:
+            SpaceError: a variable is not set.
+        """
+        return Path(_expanded("training.weights", self.weights)).absolute() if self.weights else None
 
     def choose(self, ask: Ask) -> Candidate:
         """Turn answers into a candidate, asking only what exists given the answers so far, in a stable order.
@@ -219,3 +223,13 @@ def _written(root: Table) -> str:
         f"{key}: {json.dumps(plain(node), ensure_ascii=False, allow_nan=False)}" for key, node in root.entries.items()
     )
     return "\n".join(lines) + "\n"
+
+
+def _expanded(path: str, text: str) -> str:
+    """Fill in `${VARIABLES}` and `~`; `path` is the place in the file, for people."""
+    for match in _VARIABLE.finditer(text):
+        variable = match[1] or match[2]
+        if not os.environ.get(variable):
+            remedy = f"export {variable}=PATH or --set {path}=PATH"
+            raise SpaceError(law(path, "an environment variable that is set", {"variable": variable}, remedy))
+    return str(Path(_VARIABLE.sub(lambda m: os.environ[m[1] or m[2]], text)).expanduser())

@@ -17,6 +17,7 @@ from nas.study.provenance import provenance
 from nas.study.results import Study
 from nas.study.resume import claim
 from nas.study.running import FOLDER, RunnerName, carried_out
+from nas.study.weights import pinned
 from nas.study.work import work_of
 from runners.data import dataset
 
@@ -55,7 +56,7 @@ def sweep(
     Raises:
         NasError: the space, the data, the store or the cluster will not do; the message says what to mend.
     """
-    space = Space.load(space) if isinstance(space, str) else space
+    space = pinned(Space.load(space) if isinstance(space, str) else space)
     name = study or space.name
     hears = loggers(name, log, tensorboard)
     work = work_of(space, Path(folder) / name)
@@ -66,7 +67,8 @@ def sweep(
         progress = progress or Progress(space.search.trials)
         if edit is not None:
             progress.say(str(edit))
-        opened.record_provenance(study_id, provenance(fingerprint) | ({"edited": str(edit)} if edit else {}))
+        facts = provenance(fingerprint, space.weights_hash)
+        opened.record_provenance(study_id, facts | ({"edited": str(edit)} if edit else {}))
         for architecture in space.backbones():
             fetch(architecture)
         mirror = Mirror(opened.url, name, space.objectives)

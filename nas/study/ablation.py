@@ -20,6 +20,7 @@ from nas.study.provenance import provenance
 from nas.study.results import Study
 from nas.study.resume import found_or_created
 from nas.study.running import FOLDER, RunnerName, carried_out
+from nas.study.weights import pinned
 from nas.study.work import work_of
 from runners.data import dataset
 from runners.protocol import Work
@@ -55,7 +56,7 @@ def ablate(
     Raises:
         NasError: the space, the data, the store or the cluster will not do; the message says what to mend.
     """
-    space = Space.load(space) if isinstance(space, str) else space
+    space = pinned(Space.load(space) if isinstance(space, str) else space)
     plan = planned(space)
     assert space.ablation is not None  # `planned` has seen to it
     work = work_of(space, Path(folder) / (study or space.name))
@@ -105,7 +106,7 @@ def train(
     Raises:
         NasError: the space, the data, the store or the cluster will not do; the message says what to mend.
     """
-    space = Space.load(space, ["ablation=null"]) if isinstance(space, str) else space
+    space = pinned(Space.load(space, ["ablation=null"]) if isinstance(space, str) else space)
     if open_questions := [short(question.path) for question in space.questions()]:
         got = {"questions": ", ".join(open_questions[:5]) + (", ..." if len(open_questions) > 5 else "")}
         remedy = "Fix them with --set PLACE=VALUE, or compare the answers with `nas ablate` or `nas sweep`"
@@ -150,7 +151,7 @@ def _trained(
     with preemptible() as preemption, Store.open(store) as opened:
         study_id, edited = found_or_created(space, name, opened, resume=resume, trials=len(items), settings=settings)
         progress = progress or Progress(len(items))
-        facts = provenance(fingerprint)
+        facts = provenance(fingerprint, space.weights_hash)
         if edited:
             facts["edited"] = adopted(space, items, study_id, opened)
             progress.say(facts["edited"])

@@ -13,7 +13,7 @@ from typing import Any
 _PACKAGES = ("segnas", "torch", "torchvision", "timm", "torchmetrics", "optuna", "ray", "sqlalchemy", "numpy")
 
 
-def provenance(data_fingerprint: str) -> dict[str, Any]:
+def provenance(data_fingerprint: str, weights: str = "") -> dict[str, Any]:
     """Collect the git revision of the working folder, versions, hardware and the command line."""
     import torch
 
@@ -22,6 +22,7 @@ def provenance(data_fingerprint: str) -> dict[str, Any]:
         "revision": _git("rev-parse", "HEAD"),
         "dirty": None if status is None else bool(status),
         "data_fingerprint": data_fingerprint,
+        "weights": weights,
         "command": shlex.join(sys.argv),
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in _PACKAGES},

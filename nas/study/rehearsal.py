@@ -13,6 +13,7 @@ from blocks.cost import Cost, cost_of
 from blocks.errors import BlockError, RunError
 from nas.propose.candidates import protocol_of
 from nas.space import Candidate, Space
+from nas.study.weights import pinned
 from nas.study.work import work_of
 from runners.data import DataSet, dataset
 from runners.device import device, threads
@@ -32,6 +33,7 @@ def rehearse(space: Space) -> list[dict[str, Any]]:
     Raises:
         RunError: no sample fits the budget.
     """
+    space = pinned(space)
     data = dataset(space.data, space.places())
     work = replace(work_of(space, Path(tempfile.gettempdir())), keep="none", halving=None)
     fitting, share = _fitting(space, data)

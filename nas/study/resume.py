@@ -86,7 +86,7 @@ def found_or_created(
         )
     study_id = int(row["id"])
     store.mark_orphans(study_id)
-    if _essence(Space.loads(row["space"])) == _essence(space):
+    if _essence(Space.loads(row["space"])) == _essence(space) and _same_weights(space, store, study_id):
         return study_id, False
     if row["objectives"] != dict(space.objectives):
         both = {"objectives": dict(space.objectives), "begun_with": row["objectives"]}
@@ -98,7 +98,14 @@ def found_or_created(
 def _essence(space: Space) -> Space:
     """The space without what may differ between two runs of one study."""
     search = replace(space.search, trials=1, hours=None, gpu_hours=None, epochs=None)
-    return replace(space, name="", text="", source=None, place={}, resources=Resources(), search=search)
+    here = replace(space, name="", text="", source=None, place={}, weights="", weights_hash="")
+    return replace(here, resources=Resources(), search=search)
+
+
+def _same_weights(space: Space, store: Store, study_id: int) -> bool:
+    """Tell whether networks start from what they started from in the run before: from these contents, wherever."""
+    runs = store.provenance(study_id)
+    return not runs or runs[-1]["facts"].get("weights", "") == space.weights_hash
 
 
 def recall(stopper: ParetoHalving, store: Store, study_id: int) -> None:

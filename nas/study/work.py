@@ -28,6 +28,7 @@ def work_of(space: Space, folder: Path) -> Work:
         checkpoint_minutes=space.resources.checkpoint_minutes,
         trial_seconds=_seconds(space.resources.trial_minutes),
         stalled_seconds=_seconds(space.resources.stalled_minutes),
+        weights=space.weights_file(),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -48,7 +49,7 @@ def _line(text: str) -> str:
 def _plain(
     study: Mapping[str, Any], row: Mapping[str, Any], architecture: Architecture, protocol: Protocol
 ) -> dict[str, Any]:
-    place, resources = _surroundings(study)
+    place, resources, weights = _surroundings(study)
     name = protocol.data.name
     return {
         "name": f"{_line(study['name'])[:80]}-{row['number']}",
@@ -59,6 +60,7 @@ def _plain(
         },
         "training": {
             **{option: _listed(value) for option, value in protocol.training},
+            **({"weights": weights} if protocol.weights else {}),
             "losses": {
                 part: [_component(loss) for loss in getattr(protocol, part)] for part in ("main", "coarse", "auxiliary")
             },
@@ -69,15 +71,15 @@ def _plain(
     }
 
 
-def _surroundings(study: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, Any]]:
-    """Where the data lie and what a trial gets, as far as the study still says so."""
+def _surroundings(study: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, Any], str]:
+    """Where the data lie, what a trial gets, and where its weights lie, as far as the study still says so."""
     try:
         space = Space.loads(study["space"], study["name"])
     except SpaceError:
         # A study that others have trained, or whose components are gone: the network is what matters.
-        return {}, {}
+        return {}, {}, "${WEIGHTS}"
     given = {"cpu": space.resources.cpu, "gpu": space.resources.gpu, "loaders": space.resources.loaders}
-    return dict(space.place), given
+    return dict(space.place), given, space.weights or "${WEIGHTS}"
 
 
 def _component(component: Component) -> dict[str, Any] | str:
@@ -104,7 +106,7 @@ def _yaml(value: Mapping[str, Any]) -> str:
 
 def _check(text: str, row: Mapping[str, Any], architecture: Architecture, protocol: Protocol) -> None:
     """Read what was written, and hold it to the value that it is of."""
-    space = Space.loads(text, f"trial {row['number']}")
+    space = replace(Space.loads(text, f"trial {row['number']}"), weights_hash=protocol.weights)
     (candidate, *others) = space.enumerate()
     again = protocol_in(space, candidate, info_of(protocol.data), protocol.data_fingerprint)
     got = {
