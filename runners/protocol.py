@@ -11,6 +11,7 @@ from typing import Protocol as Interface
 
 from blocks.architecture import Architecture, Component, canonical_json, fingerprint
 from blocks.options import Range, Value
+from runners.identity import Parent
 from runners.training import Training
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ class Proposal:
         known: objectives that are known before the first epoch, e.g. `{"macs": 1.2e9}`.
         limits: what the worker must measure before its first step and refuse when exceeded, e.g. `{"latency_ms": 20}`.
         done: epochs already recorded: training continues from the checkpoint when there is one. [count]
+        parent: whose weights it begins with where there is no checkpoint, or None for a fresh start.
     """
 
     trial: int
@@ -99,6 +101,7 @@ class Proposal:
     known: Mapping[str, float] = field(default_factory=dict)
     limits: Mapping[str, float] = field(default_factory=dict)
     done: int = 0
+    parent: Parent | None = None
 
     @property
     def epochs(self) -> int:
@@ -341,8 +344,3 @@ class Stopper(Interface):
 
     def stopped(self, proposal: Proposal, epoch: Epoch) -> Stopped | Paused:
         """The outcome of a trial that does not go on after this epoch."""
-
-
-def identity(architecture: Architecture, protocol: Protocol, seed: int, versions: Mapping[str, int]) -> str:
-    """The key of a result, across studies: architecture, protocol, seed and the version of each component."""
-    return fingerprint(canonical_json([architecture.fingerprint, protocol.fingerprint, seed, dict(versions)]))

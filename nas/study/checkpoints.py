@@ -1,4 +1,4 @@
-"""`keep: front` and `none`: a checkpoint goes when its trial needs it no more and cannot be on the front."""
+"""`keep: front` and `none`: a checkpoint goes when nobody needs it any more and its trial cannot be on the front."""
 
 from __future__ import annotations
 
@@ -27,10 +27,11 @@ class Pruning:
         self._work = work
         self._objectives = dict(objectives)
         self._kept: set[int] = set()
+        self._parents: dict[int, int] = {}  # of trials that have not ended: whose weights they begin with
 
     def propose(self) -> Proposal | None:
         """As the inner one."""
-        return self._inner.propose()
+        return self._noted(self._inner.propose())
 
     def over(self) -> bool:
         """As the inner one."""
@@ -38,11 +39,11 @@ class Pruning:
 
     def left_over(self) -> Proposal | None:
         """As the inner one."""
-        return self._inner.left_over()
+        return self._noted(self._inner.left_over())
 
     def again(self, trial: int) -> Proposal | None:
         """As the inner one."""
-        return self._inner.again(trial)
+        return self._noted(self._inner.again(trial))
 
     def started(self, trial: int, *, host: str, device: str) -> None:
         """As the inner one."""
@@ -61,10 +62,17 @@ class Pruning:
         self._inner.ended(trial, outcome)
         if isinstance(outcome, Interrupted | Paused):
             return
-        best = self._best()
-        for gone in (self._kept | {trial}) - best:
+        ended, best = {trial, self._parents.pop(trial, trial)}, self._best()
+        # Where a child was killed before its first checkpoint, another worker begins it again.
+        kept = best | set(self._parents.values())
+        for gone in (self._kept | ended) - kept:
             shutil.rmtree(self._work.checkpoint(gone).parent, ignore_errors=True)
-        self._kept = best
+        self._kept = kept
+
+    def _noted(self, proposal: Proposal | None) -> Proposal | None:
+        if proposal is not None and proposal.parent is not None:
+            self._parents[proposal.trial] = proposal.parent.trial
+        return proposal
 
     def _best(self) -> set[int]:
         if self._work.keep == "none":
