@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from blocks.architecture import Architecture
+from blocks.errors import BlockError
 from nas.store import Store
 from runners.identity import Parent
 from runners.inheritance import in_common
@@ -69,24 +70,26 @@ class Parents:
         return None if row["parent"] is None else self._all[row["parent"]]
 
     def nearest(self, architecture: Architecture, protocol: Protocol) -> Parent | None:
-        """The trial that a network shares most parameters with, or None where there is none that shares any.
-
-        Raises:
-            BlockError: the network cannot be built.
-        """
+        """The trial that a network shares most parameters with, or None where there is none that shares any."""
         if self._checkpoint is None or not self._finished:
             return None
         setting = _setting(protocol.canonical())
         near = []
         for number, known in self._finished.items():
-            if known.setting != setting:
-                continue
-            if count := in_common(architecture, known.parent.architecture, protocol):
+            if known.setting == setting and (count := _common(architecture, known.parent, protocol)):
                 near.append((-count, -known.miou, number))
         # The best first: hardly ever is more than one checkpoint looked for.
         there = (number for *_, number in sorted(near) if self._checkpoint(number).is_file())
         number = next(there, None)
         return None if number is None else self._finished[number].parent
+
+
+def _common(architecture: Architecture, parent: Parent, protocol: Protocol) -> int:
+    try:
+        return in_common(architecture, parent.architecture, protocol)
+    except BlockError:
+        # The new network was costed before; the recorded one has components that this version does not.
+        return 0
 
 
 def _setting(protocol: str) -> dict[str, Any]:
