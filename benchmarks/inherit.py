@@ -1,11 +1,11 @@
 """What it saves to begin with another network's weights: the same search on CamVid twice, fresh and inheriting.
 
-    python -m benchmarks.inherit --camvid PATH [--networks 8] [--epochs 6] [--folder nas_runs/inherit]
+    python -m benchmarks.inherit --camvid PATH [--networks 12] [--epochs 6] [--folder nas_runs/inherit]
 
-Networks that differ in backbone, context, align and head are trained in one order, with the same seed and schedule:
-first each from its own random weights, then each from the weights that the nearest finished one before it has for the
-parts which both have (`search.inherit`). Counted are the epochs after which the inheriting network has the mIoU that
-the fresh one ends with. The first network has nobody to inherit from and is left out.
+Networks that differ in backbone, context and head (with 24 of them in align, too) are trained in one order, with the
+same seed and schedule: first each from its own random weights, then each from the weights that the nearest finished one
+before it has for the parts which both have (`search.inherit`). Counted are the epochs after which the inheriting
+network has the mIoU that the fresh one ends with. The first network has nobody to inherit from and is left out.
 
 What is saved is saved after another network was trained: a network that inherits has those epochs behind it, too. A run
 that was interrupted goes on where it was when the same command is given again.
@@ -18,6 +18,7 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -32,11 +33,17 @@ from runners.inheritance import in_common
 
 STUDIES: Final = ("fresh", "inherited")
 
-# Each doubles the networks; the question that is asked first turns slowest.
+_FIXED: Final = "{bilinear: {channels: 32}}"
+
+# Networks -> context, align, head. A grid asks for the backbone first, so that its turns are slowest.
 QUESTIONS: Final[Mapping[int, tuple[str, str, str]]] = {
-    4: ("{choice: [none, ppm]}", "bilinear: {channels: 32}", "linear"),
-    8: ("{choice: [none, ppm]}", "choice: {bilinear: {channels: 32}, fpn: {channels: 32}}", "linear"),
-    16: ("{choice: [none, ppm]}", "choice: {bilinear: {channels: 32}, fpn: {channels: 32}}", "{choice: [linear, fcn]}"),
+    4: ("{choice: [none, ppm]}", _FIXED, "linear"),
+    12: ("{choice: [none, psa, ppm]}", _FIXED, "{choice: [linear, ssa]}"),
+    24: (
+        "{choice: [none, psa, ppm]}",
+        "{choice: {bilinear: {channels: 32}, fpn: {channels: 32}}}",
+        "{choice: [linear, ssa]}",
+    ),
 }
 
 
@@ -78,7 +85,7 @@ data: {{camvid: {{root: {camvid!r}, size: [64, 96]}}}}
 architecture:
   backbone: {{timm: {{model: {{choice: [mobilenetv3_small_050, lcnet_050]}}}}}}
   context: {context}
-  align: {{{align}}}
+  align: {align}
   head: {head}
 training: {{epochs: {epochs}, batch: 16, learning_rate: 3.0e-3, jitter: 0.0, subset: {subset}}}
 search: {{sampler: grid, trials: {networks}, early_stopping: none, inherit: {str(inherit).lower()}}}
@@ -92,9 +99,9 @@ def run(spaces: Mapping[str, Space], folder: Path) -> None:
     for name, space in spaces.items():
         with Store.open(url) as store:
             begun = store.study(name) is not None
-        trials = Progress(space.search.trials, say=lambda line, name=name: print(f"{name}: {line}", flush=True))
+        told = Progress(space.search.trials, say=partial(print, f"{name}:", flush=True))
         study = sweep(
-            space, study=name, store=url, runner="local", folder=folder, fresh=True, resume=begun, progress=trials
+            space, study=name, store=url, runner="local", folder=folder, fresh=True, resume=begun, progress=told
         )
         if study.interrupted:
             raise SystemExit("Interrupted: give the same command again to go on.")
@@ -159,7 +166,7 @@ def main() -> None:
     """Read the command line, train, report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--camvid", required=True, metavar="PATH", help="the folder that holds `images` and `labels`")
-    parser.add_argument("--networks", type=int, default=8, choices=sorted(QUESTIONS))
+    parser.add_argument("--networks", type=int, default=12, choices=sorted(QUESTIONS))
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--subset", type=float, default=1.0, help="share of the training images")
     parser.add_argument("--folder", type=Path, default=Path("nas_runs/inherit"), help="of the store and checkpoints")

@@ -80,8 +80,8 @@ class Parents:
                 near.append((-count, -known.miou, number))
         # The best first: hardly ever is more than one checkpoint looked for.
         there = (number for *_, number in sorted(near) if self._checkpoint(number).is_file())
-        number = next(there, None)
-        return None if number is None else self._finished[number].parent
+        nearest = next(there, None)
+        return None if nearest is None else self._finished[nearest].parent
 
 
 def _common(architecture: Architecture, parent: Parent, protocol: Protocol) -> int:

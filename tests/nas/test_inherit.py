@@ -11,9 +11,11 @@ from blocks.errors import SpaceError
 from nas import Space, ablate, sweep
 from nas.propose import Parents, Progress
 from nas.store import Store
+from nas.study.checkpoints import Pruning
 from nas.study.trained import trained
+from runners.identity import Parent
 from runners.inference import judged
-from runners.protocol import Finished, Interrupted
+from runners.protocol import Finished, Interrupted, Proposal, Work
 from runners.trial import Trial
 
 TEXT = """
@@ -40,7 +42,8 @@ class Sweeping:
     def __call__(self, *sets, text=TEXT, say=lambda line: None, **more):
         space = Space.loads(text, sets=sets)
         progress = Progress(space.search.trials, say=say)
-        return sweep(space, store=self.url, runner="local", folder=self.runs, progress=progress, **more)
+        options = {"runner": "local", "store": self.url, "folder": self.runs} | more
+        return sweep(space, progress=progress, **options)
 
     def rows(self, study="small"):
         with Store.open(self.url) as store:
@@ -177,6 +180,7 @@ def test_what_was_inherited_never_stands_in_for_a_fresh_start(swept):
     assert not {row["identity"] for row in inherited[1:]} & {row["identity"] for row in fresh}
     assert [row["miou"] for row in inherited[1:]] != [row["miou"] for row in fresh[1:]]
     with Store.open(swept.url) as store:
+        assert [row["number"] for row in store.trials(1, "parent == 1 or parent is None")] == [0, 2]
         again = trained(store, "small", 3, folder=swept.runs, device=torch.device("cpu"))
     assert all(torch.equal(tensor, swept.weights(3)[name]) for name, tensor in again.network.state_dict().items())
 
@@ -257,6 +261,57 @@ def sweep_front(store):
     from nas.analysis.fronts import front
 
     return front(store.trials(1), {"miou": "max", "macs": "min"})
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_workers_of_ray_find_the_weights_in_the_folder(swept):
+    swept("training.epochs=1", "resources.concurrent=1", runner="ray")
+    rows = swept.rows()
+    assert [row["state"] for row in rows] == ["finished"] * 4
+    # Ray asks for the next before the last has ended.
+    assert parents(rows)[0] is None
+    assert all(row["parent"] < row["number"] for row in rows[1:])
+
+
+class Told:
+    """The part of a proposer that `Pruning` asks: whose turn it is, and the results so far."""
+
+    def __init__(self, proposals):
+        self.proposals = list(proposals)
+        self.progress = Progress(len(self.proposals))
+
+    def propose(self):
+        return self.proposals.pop(0)
+
+    def ended(self, trial, outcome):
+        if isinstance(outcome, Finished):
+            self.progress.result(trial, {"miou": trial / 10, "macs": 1.0})
+
+
+def test_a_checkpoint_stays_while_a_child_may_need_it(tmp_path, architecture_of, protocol_of):
+    work = Work(place={}, folder=tmp_path, keep="front")
+    plain = Proposal(trial=0, architecture=architecture_of("none"), protocol=protocol_of(), seed=0)
+    parent = Parent(trial=0, identity="0", architecture=plain.architecture)
+    pruning = Pruning(
+        Told([plain, replace(plain, trial=1, parent=parent), replace(plain, trial=2)]), work, {"miou": "max"}
+    )
+
+    def kept():
+        return {int(path.name) for path in tmp_path.iterdir()}
+
+    def end(trial, outcome=FINISHED):
+        work.checkpoint(trial).parent.mkdir(exist_ok=True)
+        pruning.ended(trial, outcome)
+        return kept()
+
+    pruning.propose()
+    assert end(0) == {0}
+    pruning.propose()
+    pruning.propose()
+    assert end(2) == {0, 2}  # 0 has left the front
+    assert end(1, Interrupted()) == {0, 1, 2}
+    assert end(1) == {2}
 
 
 # Refusals
