@@ -90,7 +90,7 @@ def match(network: Network, found: Mapping[str, Tensor], file: str) -> tuple[Mat
     stems = _stems(network)
     start, place = max(
         ((start, place) for place in _places(network) for start in _starts(found)),
-        key=lambda reading: _score(own, found, *reading),
+        key=lambda reading: (*_score(own, found, *reading), len(reading[1])),
     )
     pairs = _pairs(own, found, start, place)
     chosen: dict[str, Tensor] = {}

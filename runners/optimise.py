@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Iterator, Mapping
 from itertools import chain
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -43,12 +43,12 @@ class Fit:
         if training.norms == "frozen":
             norms.freeze(self._backbone)
         # The wrapper shares the weights; everything that is saved, averaged or measured is the module itself.
-        self._supervise: nn.Module = torch.compile(supervised) if training.compile else supervised
+        self._supervise = cast(nn.Module, torch.compile(supervised)) if training.compile else supervised
         self._optimizer = optimizer(supervised, training)
         self._scaler = torch.amp.GradScaler(device.type, enabled=half)
         self._average = Average(supervised.network, training.ema) if training.ema else None
         network = self._average.network if self._average else supervised.network
-        self._judged: nn.Module = torch.compile(network) if training.compile else network
+        self._judged = cast(nn.Module, torch.compile(network)) if training.compile else network
 
     @property
     def judged(self) -> nn.Module:

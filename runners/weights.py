@@ -119,8 +119,8 @@ def read(path: Path) -> dict[str, Tensor]:
     tensors = {name: value for name, value in _unpacked(content).items() if isinstance(value, Tensor)}
     if not tensors:
         keys = [str(key) for key in content][:5] if isinstance(content, Mapping) else type(content).__name__
-        got = {"file": str(path), "found": keys}
-        raise DataError(law("A file of weights", "a state dict", got, "Save model.state_dict()"))
+        found: dict[str, object] = {"file": str(path), "found": keys}
+        raise DataError(law("A file of weights", "a state dict", found, "Save model.state_dict()"))
     return tensors
 
 
