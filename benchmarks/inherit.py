@@ -7,8 +7,10 @@ same seed and schedule: first each from its own random weights, then each from t
 before it has for the parts which both have (`search.inherit`). Counted are the epochs after which the inheriting
 network has the mIoU that the fresh one ends with. The first network has nobody to inherit from and is left out.
 
-What is saved is saved after another network was trained: a network that inherits has those epochs behind it, too. A run
-that was interrupted goes on where it was when the same command is given again.
+What is saved is saved after another network was trained: a network that inherits has those epochs behind it, too. And
+networks that inherit from one another are no independent samples: the interval of the difference is rather too narrow.
+
+A run that was interrupted goes on where it was when the same command is given again.
 """
 
 from __future__ import annotations

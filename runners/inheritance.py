@@ -9,16 +9,20 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from math import prod
+from typing import cast
 
 import torch
 from torch import Tensor
 
-from blocks.architecture import Architecture, Component
+from blocks.architecture import SLOTS, Architecture, Component
+from blocks.catalogue import completed
 from blocks.errors import RunError, law
+from blocks.features import Shapes, Stage
 from blocks.meta import Shortcuts
-from blocks.network import Network, untrained
+from blocks.network import Network, build_stage, image_shapes, untrained
 from runners import checkpoint
 from runners.identity import Parent
 from runners.inference import judged
@@ -67,11 +71,12 @@ def in_common(own: Architecture, other: Architecture, protocol: Protocol) -> int
     Raises:
         BlockError: one of them cannot be built.
     """
-    if not (slots := akin(own, other)):
-        return 0
-    about = (protocol.size, protocol.classes, protocol.image_channels)
-    shapes = _layout(own, *about)
-    return sum(prod(shapes[name]) for name in shared(shapes, _layout(other, *about), slots))
+    slots, count = akin(own, other), 0
+    for slot, mine, theirs in zip(SLOTS, _parts(own, protocol), _parts(other, protocol), strict=True):
+        if slot in slots:
+            same = mine.tensors.keys() if mine is theirs else _equal(mine.tensors, theirs.tensors)
+            count += sum(prod(mine.tensors[name]) for name in same)
+    return count
 
 
 def akin(own: Architecture, other: Architecture) -> frozenset[str]:
@@ -91,17 +96,40 @@ def _kind(component: Component) -> tuple[str, object]:
 def shared(own: Mapping[str, Shape], other: Mapping[str, Shape], slots: Collection[str]) -> tuple[str, ...]:
     """The names of tensors that both networks have in these slots with equal shapes."""
     starts = tuple(f"stages.{slot}." for slot in slots)
-    return tuple(name for name, shape in own.items() if name.startswith(starts) and other.get(name) == shape)
+    return tuple(name for name in _equal(own, other) if name.startswith(starts))
 
 
-@functools.lru_cache(maxsize=1024)
-def _layout(
-    architecture: Architecture, size: tuple[int, int], classes: int, image_channels: int
-) -> Mapping[str, Shape]:
-    """The shape of each parameter of a network."""
+def _equal(own: Mapping[str, Shape], other: Mapping[str, Shape]) -> Iterator[str]:
+    return (name for name, shape in own.items() if other.get(name) == shape)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Part:
+    """A stage of a network that was never allocated: the shapes of its parameters, and what it hands on."""
+
+    tensors: Mapping[str, Shape]
+    out: Shapes
+
+
+def _parts(architecture: Architecture, protocol: Protocol) -> Iterator[_Part]:
+    choice = completed(untrained(architecture))
+    part = _image(protocol.size, protocol.classes, protocol.image_channels, choice.align_corners)
+    for slot, component in choice.slots():
+        part = _grown(part, slot, component)
+        yield part
+
+
+@functools.lru_cache(maxsize=64)
+def _image(size: tuple[int, int], classes: int, image_channels: int, align_corners: bool) -> _Part:
+    return _Part({}, image_shapes(size, classes, image_channels, align_corners))
+
+
+@functools.lru_cache(maxsize=4096)
+def _grown(before: _Part, slot: str, component: Component) -> _Part:
+    # A search compares each network with many that begin alike: those stages are built once.
     with torch.random.fork_rng(devices=[]), torch.device("meta"), Shortcuts():
-        network = Network(untrained(architecture), size=size, classes=classes, image_channels=image_channels)
-    return _shapes(dict(network.named_parameters()))
+        stage = build_stage(slot, component, before.out)
+    return _Part(_shapes(dict(stage.named_parameters())), cast(Stage, stage).out)
 
 
 def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, Shape]:

@@ -92,6 +92,15 @@ def test_the_weights_that_the_parent_was_judged_by_are_taken(tmp_path, average):
     assert set(found) == set(theirs)
 
 
+def test_what_is_counted_is_what_is_taken(tmp_path):
+    parent, work, _ = parent_at(tmp_path, average=False)
+    for own in (network_of(context="psa"), network_of(model="test_efficientnet")):
+        network = built(own, seed=3)
+        found = inherit(network, own, parent, work)
+        taken = sum(tensor.numel() for name, tensor in network.named_parameters() if name in found)
+        assert taken == in_common(own, parent.architecture, PROTOCOL) > 0
+
+
 def test_a_parent_without_its_checkpoint_fails_the_trial_alone(tmp_path):
     parent, work, _ = parent_at(tmp_path, average=False)
     own = network_of()
