@@ -8,6 +8,7 @@ import torch
 
 from blocks.errors import DataError, NasError, RunError, law
 from runners.deadline import TimedOut
+from runners.inheritance import Orphaned
 from runners.protocol import Failed
 
 
@@ -32,7 +33,7 @@ class Diverged(RunError):  # noqa: N818  # a thing that happens to a trial, and 
 def failure(error: BaseException, log: str = "") -> Failed:
     """Turn what ended a trial into its outcome: a short reason, the traceback, and what was logged before."""
     notes = "\n".join(getattr(error, "__notes__", ()))
-    hopeless = isinstance(error, DataError | RunError) and not isinstance(error, Diverged)
+    hopeless = isinstance(error, DataError | RunError) and not isinstance(error, Diverged | Orphaned)
     return Failed(_reason(error), "".join(traceback.format_exception(error)), log or notes, hopeless)
 
 

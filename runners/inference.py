@@ -55,18 +55,23 @@ def restored(architecture: Architecture, protocol: Protocol, state: Mapping[str,
         protocol: how it was trained.
         state: of the checkpoint.
     """
-    fit = state["fit"]
-    weights: Mapping[str, Tensor] = fit["average"] or {
-        name.removeprefix("network."): value for name, value in fit["supervised"].items() if name.startswith("network.")
-    }
     network = Network(
         untrained(architecture),
         size=protocol.size,
         classes=protocol.classes,
         image_channels=protocol.image_channels,
     )
-    network.load_state_dict(weights)
+    network.load_state_dict(judged(state))
     return network.eval()
+
+
+def judged(state: Mapping[str, Any]) -> Mapping[str, Tensor]:
+    """The network's weights that a checkpoint was judged by: the averaged ones where there are any."""
+    fit = state["fit"]
+    found: Mapping[str, Tensor] = fit["average"] or {
+        name.removeprefix("network."): value for name, value in fit["supervised"].items() if name.startswith("network.")
+    }
+    return found
 
 
 @torch.inference_mode()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import chain
 from typing import Any, cast
 
@@ -124,6 +124,14 @@ class Fit:
             "scaler": self._scaler.state_dict(),
             "average": self._average.network.state_dict() if self._average else None,
         }
+
+    @torch.no_grad()
+    def begin(self, weights: Mapping[str, Tensor]) -> None:
+        """Take over tensors of the network, by name, before the first step; the average begins with them, too."""
+        for network in (self.supervised.network, *([self._average.network] if self._average else [])):
+            own = network.state_dict()
+            for name, tensor in weights.items():
+                own[name].copy_(tensor)
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take over what `state` gave."""

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from blocks.architecture import Architecture, Component, canonical_json, fingerprint
 from blocks.options import Range, Value
+from runners.identity import Parent
 from runners.training import Training
 
 Keep = Literal["front", "last", "all", "none"]
@@ -85,6 +86,7 @@ class Proposal:
         known: objectives that are known before the first epoch, e.g. `{"macs": 1.2e9}`.
         limits: what the worker must measure before its first step and refuse when exceeded, e.g. `{"latency_ms": 20}`.
         done: epochs already recorded: training continues from the checkpoint when there is one. [count]
+        parent: whose weights it begins with where there is no checkpoint, or None for a fresh start.
     """
 
     trial: int
@@ -94,6 +96,7 @@ class Proposal:
     known: Mapping[str, float] = field(default_factory=dict)
     limits: Mapping[str, float] = field(default_factory=dict)
     done: int = 0
+    parent: Parent | None = None
 
     @property
     def epochs(self) -> int:
@@ -294,8 +297,3 @@ class Work:
 def processes(per_trial: PerTrial, *, cpu: float, gpu: float) -> int:
     """In how many processes one network trains on so many CPUs and GPUs. [count]"""
     return 1 if per_trial == "one" else max(1, int(gpu or cpu))
-
-
-def identity(architecture: Architecture, protocol: Protocol, seed: int, versions: Mapping[str, int]) -> str:
-    """The key of a result, across studies: architecture, protocol, seed and the version of each component."""
-    return fingerprint(canonical_json([architecture.fingerprint, protocol.fingerprint, seed, dict(versions)]))

@@ -24,9 +24,11 @@ from runners.data.memory import InMemory, in_memory
 from runners.device import peak_bytes
 from runners.distributed import ALONE, World, announce, same_everywhere
 from runners.failure import Diverged
+from runners.identity import identity
+from runners.inheritance import inherit
 from runners.judging import Judging, need_evaluation
 from runners.optimise import Fit, learning_rate
-from runners.protocol import Epoch, Proposal, Rejected, Work, identity
+from runners.protocol import Epoch, Proposal, Rejected, Work
 from runners.weights import start
 
 _log = logging.getLogger("nas.recipe")
@@ -154,7 +156,13 @@ class Trial:
         return None, dataclasses.asdict(found)
 
     def resume(self) -> list[Epoch]:
-        """Take over the checkpoint where there is one; return the epochs that it has behind it."""
+        """Take over the checkpoint where there is one; return the epochs that it has behind it.
+
+        Without one, the weights of the parent are taken over, where there is a parent.
+
+        Raises:
+            Orphaned: its checkpoint is not there.
+        """
         proposal = self._proposal
         path = self._work.checkpoint(proposal.trial)
         state = checkpoint.load(path, identity=_identity(proposal), device=self._device)
@@ -162,6 +170,9 @@ class Trial:
         if state is None:
             if proposal.done:
                 _log.warning("no checkpoint after epoch %d in %s: training starts again", proposal.done, path)
+            if proposal.parent:
+                network = self._fit.supervised.network
+                self._fit.begin(inherit(network, proposal.architecture, proposal.parent, self._work))
             return []
         self._fit.restore(state["fit"])
         self._parts = max(self._parts, state.get("parts", 1))
@@ -285,4 +296,4 @@ def _agree(samples: InMemory, proposal: Proposal) -> None:
 
 def _identity(proposal: Proposal) -> str:
     versions = catalogue.versions(proposal.architecture, proposal.protocol.losses())
-    return identity(proposal.architecture, proposal.protocol, proposal.seed, versions)
+    return identity(proposal.architecture, proposal.protocol, proposal.seed, versions, proposal.parent)

@@ -46,13 +46,16 @@ def planned(space: Space) -> Plan:
     """Spell out the arms of a space's `ablation:` section.
 
     Raises:
-        SpaceError: there is no such section, nothing can be varied, two arms are equal, an arm differs in more than was
-            asked, or a named arm is not one of the design.
+        SpaceError: there is no such section, its networks would inherit weights, nothing can be varied, two arms are
+            equal, an arm differs in more than was asked, or a named arm is not one of the design.
     """
     ablation = space.ablation
     if ablation is None:
         remedy = "Write ablation: {design: one_at_a_time, baseline: {context: none}}, or give --design"
         raise SpaceError(law(f"The space {space.name}", "a section `ablation:`", {"ablation": None}, remedy))
+    if space.search.inherit:
+        needs, remedy = "networks that all start fresh", "Write search: {inherit: false} or --set search.inherit=false"
+        raise SpaceError(law("An ablation", needs, {"search.inherit": True}, remedy))
     baseline = Arm(ablation.baseline, candidate_of(space.tree, ablation.answers))
     arms, left_out = _Making(space, ablation, baseline).arms()
     if not arms:

@@ -31,7 +31,7 @@ StudyArgument = Annotated[str, typer.Argument(metavar="STUDY", help="The study's
 _COMPONENTS: Final = ("backbone", "model", "context", "align", "refine", "head")
 _STUDIES: Final = ("miou", "objectives", "seed", "created")
 _TRIALS: Final = (
-    *("number", "state", "miou", "macs", "params", *_COMPONENTS, "epochs", "seed"),
+    *("number", "state", "miou", "macs", "params", *_COMPONENTS, "epochs", "seed", "parent"),
     *("train_seconds", "exceeded", "exceeded_value", "exceeded_limit", "error"),
 )
 

@@ -18,7 +18,8 @@ from nas.propose.pool import neighbours
 from nas.propose.samplers import ask, parameters
 from nas.space import Candidate, Forbidden, Space
 from runners.data import DataInfo
-from runners.protocol import Protocol, identity
+from runners.identity import Parent, descended, identity
+from runners.protocol import Protocol
 
 Origin = Literal["sampler", "grid", "neighbour", "random"]
 
@@ -35,9 +36,10 @@ class Asked:
         trial: in Optuna's study.
         candidate: what the space makes of its answers.
         protocol: how it is trained and judged.
-        key: of its result.
+        key: of its result after a fresh start; a study has each once.
         origin: who chose it.
         repeats: known networks that the sampler proposed just before it. [count]
+        parent: whose weights it begins with, or None.
     """
 
     trial: optuna.Trial
@@ -46,6 +48,12 @@ class Asked:
     key: str
     origin: Origin = "sampler"
     repeats: int = 0
+    parent: Parent | None = None
+
+    @property
+    def identity(self) -> str:
+        """The key of its result."""
+        return descended(self.key, self.parent.identity if self.parent else None)
 
 
 class Candidates:
@@ -96,6 +104,12 @@ class Candidates:
         """The candidate with these answers, as an Optuna trial like any other."""
         self._study.enqueue_trial(parameters(answers))
         return replace(self._asked(), origin=origin)
+
+    def key(self, row: Mapping[str, Any]) -> str:
+        """The key that a recorded network of this space has where it starts fresh: none is trained twice."""
+        if row["parent"] is None:
+            return str(row["identity"])
+        return self._key(self._space.choose(lambda question: row["answers"][question.path]))
 
     def exhausted(self, known: int) -> str:
         """Say why there is no other candidate."""

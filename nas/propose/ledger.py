@@ -13,6 +13,7 @@ from nas.propose.limits import Limits
 from nas.propose.progress import Progress
 from nas.space import Candidate, Space
 from nas.store import Store, choices_of
+from runners.identity import Parent
 from runners.protocol import Epoch, Failed, Finished, Outcome, Protocol, Rejected
 
 COSTS = ("params", "macs", "macs_conv", "activation_bytes")
@@ -70,6 +71,7 @@ class Ledger:
         origin: str,
         repeats: int = 0,
         arm: str | None = None,
+        parent: Parent | None = None,
     ) -> None:
         """Record what is about to be tried; see `Store.propose`."""
         self.ids[number] = self._store.propose(
@@ -86,6 +88,7 @@ class Ledger:
             origin=origin,
             repeats=repeats,
             arm=arm,
+            parent=self.ids[parent.trial] if parent else None,
         )
 
     def epoch(self, trial: int, epoch: Epoch) -> None:

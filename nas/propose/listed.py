@@ -17,7 +17,8 @@ from nas.propose.progress import Progress
 from nas.space import Candidate, Space
 from nas.store import CUT_SHORT, Store
 from runners.data import DataInfo
-from runners.protocol import Epoch, Failed, Finished, Outcome, Proposal, Protocol, Rejected, identity
+from runners.identity import identity
+from runners.protocol import Epoch, Failed, Finished, Outcome, Proposal, Protocol, Rejected
 
 _FINAL = ("finished", "replayed")
 

@@ -27,7 +27,7 @@ _Surveyed = tuple[Candidate, Array, Mapping[str, float]]
 _SURVEY = 48  # candidates that are costed before anything is proposed
 _POINTS = 128  # at which the cost axes are looked at
 _MOST = 250  # scores that the model takes in, and costs
-_GROWTH = 1.15  # of what is known, from one fit of a model to the next: fits cost more than predictions
+_GROWTH = 1.3  # of what is known, from one fit of a model to the next: fits cost more than predictions
 _MARGIN = 0.1  # of the cost range, beyond its end: else the costliest network could add nothing
 
 

@@ -74,6 +74,8 @@ class Progress:
     def start(self, proposal: Proposal) -> None:
         """A network goes into training."""
         self.running[proposal.trial] = Running(proposal, proposal.done)
+        if proposal.parent is not None and not proposal.done:
+            self.say(f"trial {proposal.trial}: begins with the weights of trial {proposal.parent.trial}")
 
     def resume(self, state: str) -> None:
         """A trial that was counted as ended in this state has not."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
@@ -16,6 +16,7 @@ from nas.propose.ledger import COSTS, Ledger
 from nas.propose.memory import FINAL, Memory
 from nas.propose.mirror import Mirror
 from nas.propose.modelled import Modelled
+from nas.propose.parents import Parents
 from nas.propose.partial_order import PartialOrder
 from nas.propose.progress import Progress
 from nas.space import Candidate, Space
@@ -38,6 +39,7 @@ class OptunaProposer:
         progress: what a terminal shows.
         mirror: copies told trials to Optuna's tables, or None.
         fresh: train what other studies of this store have trained already.
+        parents: whose weights networks begin with; by default all of them start fresh.
         prepare: called with the first network of each backbone before it is trained: fetches weights.
         cost: what a candidate costs by the names of `blocks.cost.Cost`, or None where nobody knows.
     """
@@ -53,6 +55,7 @@ class OptunaProposer:
         progress: Progress,
         mirror: Mirror | None = None,
         fresh: bool = False,
+        parents: Parents | None = None,
         prepare: Callable[[Architecture], None] = fetch,
         cost: Callable[[Architecture, Protocol], Mapping[str, int] | None] = built_cost,
     ) -> None:
@@ -61,6 +64,7 @@ class OptunaProposer:
         self._study_id = study_id
         self.progress = progress
         self._fresh = fresh
+        self._parents = parents or Parents()
         self._prepare = prepare
         self._ledger = Ledger(space, store, study_id, progress=progress, cost=cost)
         self._prepared: set[Component] = set()
@@ -74,10 +78,10 @@ class OptunaProposer:
         told, left = store.told(study_id), store.unfinished(study_id, CUT_SHORT)
         self.memory = Memory(space, told, progress, mirror)
         self.model = Modelled(space, self._counted) if space.search.sampler.name == "surrogate" else None
-        self._recall(told, left)
         self._again = deque(left)
         self._protocol = partial(protocol_of, space, data=data, data_fingerprint=data_fingerprint)
         self._candidates = Candidates(space, self.memory.study, data, data_fingerprint, model=self.model)
+        self._recall(told, left)
         progress.possible = self._candidates.total
 
     def propose(self) -> Proposal | None:
@@ -167,7 +171,7 @@ class OptunaProposer:
     def _recall(self, told: list[dict[str, Any]], left: list[dict[str, Any]]) -> None:
         """Take up what earlier runs of this study have recorded."""
         for row in (*told, *left):
-            self._seen.setdefault(row["identity"], row["number"])
+            self._seen.setdefault(self._candidates.key(row), row["number"])
             self.progress.repeats += row["repeats"]
             if row["state"] in FINAL:
                 self._order_by(row)
@@ -188,7 +192,7 @@ class OptunaProposer:
         number = row["number"]
         self._store.requeue(row["id"])
         self._ids[number] = row["id"]
-        asked = self._candidates.fixed(row["answers"])
+        asked = replace(self._candidates.fixed(row["answers"]), parent=self._parents.of(row))
         if not row["started"]:
             # It may have been recorded a moment before the gates would have turned it away.
             return self._sieved(number, asked, *self._costed(asked))
@@ -207,6 +211,8 @@ class OptunaProposer:
             number = self._store.next_number(self._study_id)
             self._seen[asked.key] = number
             cost, refusal = self._costed(asked)
+            if refusal is None:
+                asked = replace(asked, parent=self._parents.nearest(asked.candidate.architecture, asked.protocol))
             self._record(number, asked, cost)
             return self._sieved(number, asked, cost, refusal)
         except BaseException:
@@ -218,7 +224,7 @@ class OptunaProposer:
         self, number: int, asked: Asked, cost: Mapping[str, int] | None, refusal: Outcome | None
     ) -> Proposal | None:
         """Close a recorded candidate that need not be trained; hand out any other."""
-        known = None if self._fresh else self._store.known(asked.key)
+        known = None if self._fresh else self._store.known(asked.identity)
         if refusal is not None:
             self._tell(asked, self._closed(number, refusal))
             return None
@@ -245,9 +251,16 @@ class OptunaProposer:
         return self._ledger.costed(candidate.architecture, self._protocol(candidate))[0]
 
     def _record(self, number: int, asked: Asked, cost: Mapping[str, int] | None) -> None:
-        seed, origin, repeats = self._space.search.seed, asked.origin, asked.repeats
         self._ledger.record(
-            number, asked.candidate, asked.protocol, key=asked.key, seed=seed, cost=cost, origin=origin, repeats=repeats
+            number,
+            asked.candidate,
+            asked.protocol,
+            key=asked.identity,
+            seed=self._space.search.seed,
+            cost=cost,
+            origin=asked.origin,
+            repeats=asked.repeats,
+            parent=asked.parent,
         )
         if self.model is not None:
             self.model.begin(number, asked.candidate.answers, asked.protocol.recipe().epochs, cost or {})
@@ -265,6 +278,7 @@ class OptunaProposer:
             known=dict(cost),
             limits=self._budget.measured,
             done=done,
+            parent=asked.parent,
         )
         self._asked[number] = asked
         if self.model is not None:
@@ -275,6 +289,7 @@ class OptunaProposer:
     def _closed(self, number: int, outcome: Outcome) -> Mapping[str, Any]:
         """Record how a trial ended and return what the store has of it."""
         row = self._ledger.closed(number, outcome)
+        self._parents.add(row)
         if self.model is not None:
             self.model.end(number, row)
         return row

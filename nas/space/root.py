@@ -125,6 +125,9 @@ def sensible(read: Mapping[str, Any], root: Table, mistakes: Mistakes) -> None:
     if read["search"].partial_order and not any(question.ordered for question in questions(read["tree"])):
         needs, remedy = "a question that is ordered", "Write {choice: [32, 64, 128], ordered: true}"
         mistakes.add(search.at("partial_order"), "search.partial_order", needs, {"ordered": 0}, remedy)
+    if read["search"].inherit and read["resources"].keep == "none":
+        needs, remedy = "checkpoints of finished trials", "Write resources: {keep: front}, or last for more of them"
+        mistakes.add(search.at("inherit"), "search.inherit", needs, {"resources.keep": "none"}, remedy)
     if read["search"].gpu_hours is not None and not read["resources"].gpus:
         needs, remedy = "trials that have a GPU", "Write resources: {gpu: 1}, or limit search.hours"
         mistakes.add(search.at("gpu_hours"), "search.gpu_hours", needs, {"resources.gpu": 0}, remedy)

@@ -40,6 +40,11 @@ class Search:
         partial_order: leave out candidates that the results so far show to be hopeless, if a network that is at most as
             wide and deep as another in every question that is `ordered`, and equal to it elsewhere, is neither slower
             nor more accurate.
+        inherit: a new network begins with the weights that the nearest finished one of this study has for the parts
+            which both have, and is recorded as its child. What it reaches it owes to trainings before its own, too:
+            results depend on the order of the trials and are not comparable with those of fresh starts, in whose place
+            they are never taken. Early stopping compares both kinds all the same. Searches alone inherit; ablations,
+            whose arms must differ in nothing else, refuse to.
         seed: of the sampler, and the first of the trainings.
     """
 
@@ -49,6 +54,7 @@ class Search:
     gpu_hours: Annotated[float | None, Range(1e-4, 1e7)] = None
     epochs: Annotated[int | None, Range(1, 100_000_000)] = None
     partial_order: bool = False
+    inherit: bool = False
     early_stopping: Halving | None = None
     seed: Annotated[int, Range(0, 2**32 - 1)] = 0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from sqlalchemy import Column
+from sqlalchemy import ColumnElement, select
 
 from nas.store.schema import architecture, cost, study, trial
 
@@ -40,12 +40,17 @@ _TRIAL_LAST = (
     "repeats",
 )
 
-FLAT: Final[dict[str, Column[Any]]] = {
+# The number, which people know; the table holds the id.
+_parent = trial.alias("parent_trial")
+_PARENT = select(_parent.c.number).where(_parent.c.id == trial.c.parent).correlate(trial).scalar_subquery()
+
+FLAT: Final[dict[str, ColumnElement[Any]]] = {
     "study": study.c.name,
     **{name: trial.c[name] for name in _TRIAL_FIRST},
     **{name: cost.c[name] for name in ("params", "macs", "macs_conv", "activation_bytes")},
     **{name: architecture.c[name] for name in ("backbone", "model", "context", "align", "refine", "head")},
     **{name: trial.c[name] for name in _TRIAL_LAST},
+    "parent": _PARENT,
     "fingerprint": architecture.c.fingerprint,
     "id": trial.c.id,
 }

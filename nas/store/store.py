@@ -131,6 +131,7 @@ class Store(Reader):
         origin: str = "sampler",
         repeats: int = 0,
         arm: str | None = None,
+        parent: int | None = None,
     ) -> int:
         """Record what is about to be tried and return the trial's id.
 
@@ -148,6 +149,7 @@ class Store(Reader):
             origin: who chose it: `sampler`, `grid`, `neighbour` or `random`; `arm` of an ablation, or `fixed`.
             repeats: known networks that the sampler proposed just before it. [count]
             arm: of an ablation: what it is called there.
+            parent: the id of the trial whose weights it begins with.
         """
         with database.writing(self._engine) as connection:
             owner = writes.architecture_id(connection, architecture)
@@ -166,6 +168,7 @@ class Store(Reader):
                 "origin": origin,
                 "repeats": repeats,
                 "arm": arm,
+                "parent": parent,
                 "created": writes.now(),
             }
             trial_id = writes.add(connection, schema.trial, values)

@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 from blocks.network import fetch
-from nas.propose import Mirror, OptunaProposer, Progress
+from nas.propose import Mirror, OptunaProposer, Parents, Progress
 from nas.space import Space
 from nas.store import Store
 from nas.study.ablation import ablate, train
@@ -72,6 +72,7 @@ def sweep(
         for architecture in space.backbones():
             fetch(architecture)
         mirror = Mirror(opened.url, name, space.objectives)
+        parents = Parents.recorded(opened, study_id, work.checkpoint) if space.search.inherit else None
         try:
             proposer = OptunaProposer(
                 space,
@@ -82,6 +83,7 @@ def sweep(
                 progress=progress,
                 mirror=mirror,
                 fresh=fresh,
+                parents=parents,
             )
             ended = carried_out(
                 proposer,

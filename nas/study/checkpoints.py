@@ -29,10 +29,11 @@ class Pruning:
         self._work = work
         self._objectives = dict(objectives)
         self._kept: set[int] = set()
+        self._parents: dict[int, int] = {}  # of trials that have not ended: whose weights they begin with
 
     def propose(self) -> Proposal | None:
         """As the inner one."""
-        return self._inner.propose()
+        return self._noted(self._inner.propose())
 
     def over(self) -> bool:
         """As the inner one."""
@@ -40,11 +41,11 @@ class Pruning:
 
     def left_over(self) -> Proposal | None:
         """As the inner one."""
-        return self._inner.left_over()
+        return self._noted(self._inner.left_over())
 
     def again(self, trial: int) -> Proposal | None:
         """As the inner one."""
-        return self._inner.again(trial)
+        return self._noted(self._inner.again(trial))
 
     def started(self, trial: int, *, host: str, device: str) -> None:
         """As the inner one."""
@@ -65,12 +66,20 @@ class Pruning:
             return
         # One that was stopped leaves the checkpoint before its last, too.
         before_of(self._work.checkpoint(trial)).unlink(missing_ok=True)
+        ended = {trial, self._parents.pop(trial, trial)}
         if self._work.keep in ("last", "all"):
             return
         best = self._best()
-        for gone in (self._kept | {trial}) - best:
+        # Where a child was killed before its first checkpoint, another worker begins it again.
+        kept = best | set(self._parents.values())
+        for gone in (self._kept | ended) - kept:
             shutil.rmtree(self._work.checkpoint(gone).parent, ignore_errors=True)
-        self._kept = best
+        self._kept = kept
+
+    def _noted(self, proposal: Proposal | None) -> Proposal | None:
+        if proposal is not None and proposal.parent is not None:
+            self._parents[proposal.trial] = proposal.parent.trial
+        return proposal
 
     def _best(self) -> set[int]:
         if self._work.keep == "none":

@@ -11,9 +11,10 @@ from blocks.architecture import freeze
 from blocks.errors import SpaceError
 from blocks.options import Value
 from nas.propose.candidates import key_of
-from nas.space import Forbidden, Question, Space
+from nas.space import Candidate, Forbidden, Question, Space
 from nas.store import Store
 from runners.data import DataInfo
+from runners.identity import descended
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +42,18 @@ def adopt(space: Space, study_id: int, store: Store, data: DataInfo, fingerprint
     """
     inside: dict[int, Mapping[str, Value]] = {}
     outside = []
-    for row in store.everything(study_id):
-        answers = _answers(space, row, store.choices(row["id"]), data, fingerprint)
-        if answers is None or not within(space.budget, row):
+    rows = store.everything(study_id)
+    keys = {row["number"]: row["identity"] for row in rows}
+    for row in rows:
+        candidate, parent = _candidate(space, row, store.choices(row["id"])), keys.get(row["parent"])
+        # What has inherited weights counts as long as the networks of the space do.
+        counts = parent is None or space.search.inherit
+        if candidate is None or descended(key_of(space, candidate, data, fingerprint), parent) != row["identity"]:
+            counts = False
+        if candidate is None or not counts or not within(space.budget, row):
             outside.append(row["number"])
         else:
-            inside[row["number"]] = answers
+            inside[row["number"]] = candidate.answers
     if outside and not inside:
         raise SpaceError(
             f"A resumed study needs a space that has something in common with what was recorded: none of its "
@@ -56,10 +63,8 @@ def adopt(space: Space, study_id: int, store: Store, data: DataInfo, fingerprint
     return Edit(inside, tuple(outside))
 
 
-def _answers(
-    space: Space, row: Mapping[str, Any], choices: Mapping[str, str | None], data: DataInfo, fingerprint: str
-) -> Mapping[str, Value] | None:
-    """The answers that give a recorded network in this space, or None where none do."""
+def _candidate(space: Space, row: Mapping[str, Any], choices: Mapping[str, str | None]) -> Candidate | None:
+    """What the answers of a recorded network give in this space, or None where none of it has them."""
     recorded: Mapping[str, Value] = row["answers"]
 
     def ask(question: Question) -> Value:
@@ -73,10 +78,9 @@ def _answers(
         return question.domain.settled(value)
 
     try:
-        candidate = space.choose(ask)
+        return space.choose(ask)
     except (_ElsewhereError, Forbidden):
         return None
-    return candidate.answers if key_of(space, candidate, data, fingerprint) == row["identity"] else None
 
 
 class _ElsewhereError(Exception):

@@ -19,8 +19,9 @@ from nas.store import Store
 from nas.study.recorded import protocol_of
 from runners import checkpoint
 from runners.data import DATASETS, DataInfo, DataSet, dataset
+from runners.identity import descended, identity
 from runners.inference import restored
-from runners.protocol import Protocol, identity
+from runners.protocol import Protocol
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +67,7 @@ def trained(store: Store, study: str, number: int, *, folder: Path, device: torc
     path = checkpoint_of(store, study, number, folder)
     row = store.find_trial(store.find_study(study)["id"], number)
     architecture, protocol = Architecture.from_canonical(row["architecture"]), protocol_of(row["protocol"])
-    _check_versions(row, architecture, protocol)
+    _check_versions(row, architecture, protocol, _parent(store, study, row))
     # Read to the CPU first: the optimiser's state is as large again as the weights, and nobody needs it.
     state = checkpoint.read(path, identity=row["identity"], device=torch.device("cpu"))
     try:
@@ -136,10 +137,17 @@ def checkpoint_of(store: Store, study: str, number: int, folder: Path) -> Path:
     return path
 
 
-def _check_versions(row: Mapping[str, Any], architecture: Architecture, protocol: Protocol) -> None:
+def _parent(store: Store, study: str, row: Mapping[str, Any]) -> str | None:
+    """The key of the result whose weights a trial began with, or None."""
+    if row["parent"] is None:
+        return None
+    return str(store.find_trial(store.find_study(study)["id"], row["parent"])["identity"])
+
+
+def _check_versions(row: Mapping[str, Any], architecture: Architecture, protocol: Protocol, parent: str | None) -> None:
     """Refuse weights of components that compute something else by now."""
     now = identity(architecture, protocol, row["seed"], versions(architecture, protocol.losses()))
-    if row["parent"] is None and row["origin"] != "imported" and now != row["identity"]:
+    if row["origin"] != "imported" and descended(now, parent) != row["identity"]:
         got = {"trained as": row["identity"], "here": now}
         needs = "components of the versions that it was trained with"
         raise RunError(law(f"Trial {row['number']}", needs, got, "Use the version of nas that trained it"))

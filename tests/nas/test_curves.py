@@ -17,7 +17,7 @@ from nas.study.columns import read_columns
 from nas.study.curves import import_curves
 from nas.study.resume import claim
 from nas.study.work import info_of
-from runners.protocol import identity
+from runners.identity import identity
 
 SPACE = """
 name: theirs
