@@ -51,6 +51,11 @@ class Fit:
         """The network to evaluate: the averaged one where there is one."""
         return self._average.network if self._average else self.supervised.network
 
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """What updates the weights."""
+        return self._optimizer
+
     def step(self, images: Tensor, labels: Tensor, *, step: int, steps: int, parts: int = 1) -> Tensor:
         """Take step number `step`, counted from 0, of `steps` in the full schedule; return the loss, detached.
 
