@@ -3,8 +3,8 @@
     python -m benchmarks.memory [--size 64x64] [--batch 4] [--precision float32] [--networks 6]
     python -m benchmarks.memory --device cuda --size 512x1024 --batch 8 --precision bfloat16
 
-A line a network: the forecast of `runners.memory.foretold`, the measurement of `runners.memory.measured` (on the CPU all
-live tensors, on CUDA the allocator's high-water mark), and the one over the other; the last line has the extremes.
+A line a network: the forecast of `runners.memory.foretold`, the measurement of `runners.memory.measured` (on the CPU
+all live tensors, on CUDA the allocator's high-water mark), and their ratio; the last line has the extremes.
 """
 
 from __future__ import annotations
