@@ -12,7 +12,9 @@ All sides train a DeepLabV3+ (output stride 16, rates 12, 24 and 36, separable, 
     pass        forward and backward alone, over and over on one batch on the device
     smp         segmentation_models.pytorch's DeepLabV3Plus on the same timm encoder in its documented loop: logits,
                 loss, backward, step; with the loader and augmentation of the others, the images normalised, the same
-                AdamW at a fixed rate, no clipping, and cross-entropy
+                AdamW at a fixed rate, no clipping, and cross-entropy. Its decoder is smaller than the paper's, which
+                ours is: one separable convolution at stride 4 instead of two, without norms between their halves
+    smp last    the same with weights and images in torch's channels_last layout, which ours have as well
 
 and evaluate one split: the recipe by `runners.evaluate.evaluate`, bare by argmax and one bincount a batch, smp by its
 `get_stats` a batch and `iou_score` at the end. smp is left out where it is not installed.
@@ -29,24 +31,22 @@ import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from benchmarks.loops import Loop, by_smp, normalised
 from blocks.architecture import Architecture, Component
 from blocks.catalogue import completed
 from blocks.network import Network
 from blocks.options import complete
 from runners.data import dataset
 from runners.data.batches import Batch, Shuffled, plain_batches, to_device, training_batches
-from runners.data.contract import IGNORE, DataSet
+from runners.data.contract import DataSet
 from runners.data.memory import in_memory
 from runners.evaluate import evaluate
-from runners.optimise import learning_rate
 from runners.protocol import Proposal, Protocol, Work
 from runners.training import Training
 from runners.trial import Trial
@@ -88,71 +88,6 @@ def proposal_of(given: argparse.Namespace) -> tuple[Proposal, DataSet]:
     return Proposal(trial=0, architecture=deeplab(given.backbone), protocol=protocol, seed=0), data
 
 
-class Loop:
-    """What the hand-written loops share: a network, its optimiser, and the forward pass under autocast."""
-
-    def __init__(self, network: nn.Module, training: Training, device: torch.device) -> None:
-        self.network = network.to(device).to(memory_format=_LAST)
-        self.training, self.device, self.steps_done = training, device, 0
-        weights = [p for p in self.network.parameters() if p.ndim > 1]
-        others = [p for p in self.network.parameters() if p.ndim <= 1]
-        groups = [{"params": weights, "weight_decay": training.weight_decay}, {"params": others, "weight_decay": 0.0}]
-        self.optimizer = torch.optim.AdamW(groups, lr=training.learning_rate, fused=True)
-
-    def forward(self, images: Tensor, labels: Tensor) -> Tensor:
-        half = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(self.training.precision)
-        with torch.autocast(self.device.type, dtype=half, enabled=half is not None):
-            logits = self.network(images)
-        return F.cross_entropy(logits.float(), labels, ignore_index=IGNORE)
-
-    def bare(self, batches: Iterable[Batch], steps: int) -> None:
-        """As small as a loop with a schedule and clipping can be."""
-        self.network.train()
-        total = torch.zeros((), device=self.device)
-        for batch in batches:
-            images, labels = to_device(batch, self.device, _LAST)
-            for group in self.optimizer.param_groups:
-                group["lr"] = learning_rate(self.steps_done, steps, self.training)
-            self.optimizer.zero_grad()
-            loss = self.forward(images, labels)
-            loss.backward()
-            nn.utils.clip_grad_norm_(self.network.parameters(), self.training.clip)
-            self.optimizer.step()
-            total += loss.detach()
-            self.steps_done += 1
-        assert total.isfinite()
-
-    def documented(self, batches: Iterable[Batch], prepare: Callable[[Tensor], Tensor]) -> None:
-        """The loop of smp's quick start."""
-        self.network.train()
-        for batch in batches:
-            images, labels = to_device(batch, self.device, _LAST)
-            self.optimizer.zero_grad()
-            loss = self.forward(prepare(images), labels)
-            loss.backward()
-            self.optimizer.step()
-
-    def passes(self, batch: Batch, steps: int) -> None:
-        """Forward and backward alone."""
-        self.network.train()
-        for _ in range(steps):
-            self.network.zero_grad()
-            self.forward(*batch).backward()
-
-    @torch.inference_mode()
-    def evaluate(self, batches: Iterable[Batch], classes: int) -> float:
-        """The mean IoU from one bincount a batch."""
-        self.network.eval()
-        confusion = torch.zeros(classes**2, dtype=torch.int64, device=self.device)
-        for batch in batches:
-            images, labels = to_device(batch, self.device, _LAST)
-            found, known = self.network(images).argmax(dim=1), labels != IGNORE
-            confusion += torch.bincount(labels[known] * classes + found[known], minlength=classes**2)
-        square = confusion.reshape(classes, classes)
-        union = square.sum(0) + square.sum(1) - square.diagonal()
-        return float((square.diagonal() / union.clamp(min=1)).mean())
-
-
 class Sides:
     """All that takes turns, by name: what trains, and what evaluates."""
 
@@ -165,13 +100,11 @@ class Sides:
             proposal, Work(place={}, folder=folder, keep="none", loaders=given.loaders), data, self.device
         )
         self._known = [self.trial.epoch([])]  # warms up
-        self._bare = self._loop(Network(proposal.architecture, size=self.size, classes=self.classes))
+        network = Network(proposal.architecture, size=self.size, classes=self.classes)
+        self._bare = Loop(network, self.training, self.device)
         self._order, self._batches = self._loader()
         self._held = list(self._batches)
         self._one = to_device(self._held[0], self.device, _LAST)
-
-    def _loop(self, network: nn.Module) -> Loop:
-        return Loop(network, self.training, self.device)
 
     def _loader(self) -> tuple[Shuffled, DataLoader[Batch]]:
         split, pin = self.samples.split("train"), self.device.type == "cuda"
@@ -197,10 +130,16 @@ class Sides:
             "in memory": lambda: self._bare.bare(self._held, steps),
             "pass": lambda: self._bare.passes(self._one, self.given.steps),
         }
-        if smp := self._smp():
-            (order, batches), loop = self._loader(), smp
-            sides["smp"] = lambda: loop.documented(self._next(order, batches), _normalised)
+        sides |= {name: self._documented(loop) for name, loop in self._smp().items()}
         return sides
+
+    def _documented(self, loop: Loop) -> Side:
+        order, batches = self._loader()
+        return lambda: loop.documented(self._next(order, batches), normalised)
+
+    def _measured(self, loop: Loop) -> Side:
+        batches = self._val()
+        return lambda: by_smp(loop, batches, self.classes)
 
     def evaluation(self) -> dict[str, Side]:
         ours, bare = self._val(), self._val()
@@ -209,36 +148,23 @@ class Sides:
             "recipe": lambda: evaluate(judged, ours, classes=self.classes, device=self.device, memory_format=_LAST),
             "bare": lambda: self._bare.evaluate(bare, self.classes),
         }
-        if smp := self._smp():
-            batches, loop = self._val(), smp
-            sides["smp"] = lambda: _by_smp(loop, batches, self.classes)
+        sides |= {name: self._measured(loop) for name, loop in self._smp().items()}
         return sides
 
-    def _smp(self) -> Loop | None:
+    def _smp(self) -> dict[str, Loop]:
         if importlib.util.find_spec("segmentation_models_pytorch") is None:
-            return None
-        import segmentation_models_pytorch as smp
+            return {}
+        from segmentation_models_pytorch import DeepLabV3Plus
 
-        return self._loop(smp.DeepLabV3Plus(f"tu-{self.given.backbone}", encoder_weights=None, classes=self.classes))
-
-
-def _normalised(images: Tensor) -> Tensor:
-    mean, std = (images.new_tensor(v).view(1, 3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
-    return (images - mean) / std
-
-
-@torch.inference_mode()
-def _by_smp(loop: Loop, batches: Iterable[Batch], classes: int) -> float:
-    """The metrics loop of smp's examples."""
-    from segmentation_models_pytorch import metrics
-
-    loop.network.eval()
-    stats = []
-    for batch in batches:
-        images, labels = to_device(batch, loop.device, _LAST)
-        found = loop.network(_normalised(images)).argmax(dim=1)
-        stats.append(metrics.get_stats(found, labels, mode="multiclass", num_classes=classes, ignore_index=IGNORE))
-    return float(metrics.iou_score(*(torch.cat(part) for part in zip(*stats, strict=True)), reduction="micro"))
+        return {
+            name: Loop(
+                DeepLabV3Plus(f"tu-{self.given.backbone}", encoder_weights=None, classes=self.classes),
+                self.training,
+                self.device,
+                layout,
+            )
+            for name, layout in {"smp": torch.contiguous_format, "smp last": _LAST}.items()
+        }
 
 
 def turns(sides: dict[str, Side], images: int, rounds: int, device: torch.device) -> dict[str, tuple[float, float]]:
@@ -262,7 +188,8 @@ def show(title: str, figures: dict[str, tuple[float, float]]) -> None:
     ours = figures["recipe"]
     for name, (wall, cpu) in figures.items():
         print(f"{title:<10} {name:<10} {wall:9.2f} images/s {cpu:9.2f} images/CPU s", end="")
-        print("" if name == "recipe" else f"   recipe / {name}: {ours[0] / wall:.3f} wall, {ours[1] / cpu:.3f} CPU")
+        beside = f"   recipe / {name}: {ours[0] / wall:.3f} wall, {ours[1] / cpu:.3f} CPU"
+        print("" if name == "recipe" else beside, flush=True)
 
 
 def utilisation(device: torch.device, busy: Side) -> str:

@@ -55,11 +55,13 @@ class StepMemory:
 def foretold(architecture: Architecture, protocol: Protocol) -> StepMemory:
     """Foretell what a training step of a whole batch holds, in train mode, losses and autocast included.
 
-    Within 1 % of what `measured` finds on the CPU. Not counted: what kernels take for themselves (cuDNN's workspaces),
-    what the allocator loses to fragments and rounding, the CUDA context, and what `torch.compile` saves. Where a loss
-    chooses its pixels by their values (its memory then cannot be known from shapes), cross-entropy stands in for the
-    criteria, and auxiliary losses are left out. It takes some tenths of a second to a few seconds, once per network
-    and protocol.
+    Within 1 % of what `measured` finds on the CPU (`python -m benchmarks.memory`). Not counted: what kernels take for
+    themselves (cuDNN's workspaces; on the CPU those of oneDNN, which can be much for networks of many small
+    convolutions), what the allocator loses to fragments and rounding, the CUDA context, and what `torch.compile` saves.
+
+    Where a loss chooses its pixels by their values, its memory cannot be known from shapes: cross-entropy then stands
+    in for the criteria, and of auxiliary losses only their weights count. This takes some tenths of a second to a few
+    seconds, once per network and protocol.
 
     Raises:
         BlockError: the network or a loss cannot be built.
