@@ -65,7 +65,7 @@ def measure(
         end = time.perf_counter() + seconds
         while len(times) < 3 or (len(times) < repeats and time.perf_counter() < end):
             times.append(stopwatch(network, image))
-    return Measured(statistics.median(times), _bytes(own) + peak)
+    return Measured(statistics.median(times), total_bytes(own) + peak)
 
 
 def peak_bytes(call: Callable[[], object], own: Iterable[Tensor], device: torch.device) -> int:
@@ -113,7 +113,8 @@ class _Live(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._now -= size
 
 
-def _bytes(tensors: Iterable[Tensor]) -> int:
+def total_bytes(tensors: Iterable[Tensor]) -> int:
+    """The memory behind tensors, what several of them share counted once. [bytes]"""
     return sum({storage_of(t): t.untyped_storage().nbytes() for t in tensors}.values())
 
 

@@ -58,6 +58,11 @@ class Fit:
         """The network to evaluate: the averaged one where there is one; compiled where training is."""
         return self._judged
 
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """What updates the weights."""
+        return self._optimizer
+
     def step(
         self, images: Tensor, labels: Tensor, *, step: int, steps: int, parts: int = 1, batch: int | None = None
     ) -> Tensor:

@@ -6,10 +6,12 @@ taken. Shares come in a few sizes, so that a warm worker finds a next trial of i
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from statistics import median
 from typing import Final
 
+from blocks.errors import BlockError
 from runners.protocol import Epoch, Proposal
 
 SHARES: Final = (1.0, 1 / 2, 1 / 3, 1 / 4, 1 / 6, 1 / 8)
@@ -28,8 +30,13 @@ _HALF = {"bfloat16", "float16"}
 def predicted_bytes(proposal: Proposal) -> float:
     """What a training step of a network is expected to hold on its device. [bytes]
 
-    Parameters with their gradients and moments, and the activations of one batch.
+    As `runners.memory.foretold` has it. Of a network that cannot be built here, what its known cost says: parameters
+    with their gradients and moments, and the activations of one batch.
     """
+    from runners.memory import foretold  # brings torch
+
+    with contextlib.suppress(BlockError):
+        return float(foretold(proposal.architecture, proposal.protocol).peak)
     training = proposal.protocol.recipe()
     size = 0.5 if training.precision in _HALF else 1.0
     activations = proposal.known["activation_bytes"] * training.batch * size

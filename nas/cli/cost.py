@@ -13,6 +13,11 @@ from nas.report.tables import check_format, render
 _SHOWN = (
     *("backbone", "context", "align", "refine", "head"),
     *("params", "macs", "macs_conv", "activation_bytes", "latency_ms", "peak_memory_bytes"),
+    *("train_batch", "train_memory_bytes"),
+)
+_TRAINING = (
+    "train_memory_bytes: foretold for a step of train_batch images: weights, moments, gradients, activations and "
+    "losses; without cuDNN's workspaces, fragments and the CUDA context."
 )
 _GALLERY = (
     *("network", "data", "size", "miou_published", "params", "params_published", "params_difference"),
@@ -40,6 +45,9 @@ def cost(
     size: Annotated[str, typer.Option(metavar="HxW", help="Input size; by default that of the space's data.")] = "",
     classes: Annotated[int, typer.Option(min=0, help="Classes told apart; 0 for those of the space's data.")] = 0,
     latency: Annotated[bool, typer.Option("--latency", help="Also measure latency and peak memory.")] = False,
+    train_memory: Annotated[
+        bool, typer.Option("--train-memory", help="Also foretell the memory of a training step, by the space's recipe.")
+    ] = False,
     device: Annotated[str, typer.Option(help="Where to measure: cpu, cuda or mps.")] = "cpu",
     limit: Annotated[int, typer.Option(min=1, help="Rows at most.")] = 20,
     set: Annotated[list[str] | None, typer.Option(metavar="PATH=VALUE", help="Change a value of the file.")] = None,
@@ -59,7 +67,8 @@ def cost(
         costs.check_device(device)
     loaded = Space.load(space, sets=set or [])
     on = costs.input_of(loaded, size=wanted, classes=classes or None)
-    rows, problems = costs.rows_of(loaded, on, limit=limit, device=device if latency else None)
+    training = costs.training_of(loaded, on) if train_memory else None
+    rows, problems = costs.rows_of(loaded, on, limit=limit, device=device if latency else None, training=training)
     if problems and not rows:
         raise problems[0]
     count = loaded.count()
@@ -70,6 +79,8 @@ def cost(
         typer.echo(render(rows, format, columns=columns, title=f"{loaded.name}: {len(rows)} of {count} architectures"))
         height, width = on.size
         typer.echo(f"\nInput {on.image_channels}x{height}x{width}, {on.classes} classes. {_CONVENTIONS}")
+        if train_memory:
+            typer.echo(_TRAINING)
         if loaded.published and (compared := gallery.comparisons(loaded, rows, on)):
             title = f"Published: {loaded.published.follows}"
             typer.echo("\n" + render(compared, format, title=title))

@@ -19,6 +19,8 @@ from blocks.network import Network, untrained
 from blocks.options import options_of, supplied
 from nas.space import Space
 from runners.data import DATASETS, DataInfo, dataset
+from runners.memory import foretold
+from runners.protocol import Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,27 @@ def measured_row(architecture: Architecture, on: Input, device: str) -> dict[str
     return {"device": device, **asdict(found)}
 
 
+def training_of(space: Space, on: Input) -> Protocol:
+    """How a network of a space is trained, to foretell its memory; one candidate's, where the training is searched."""
+    candidate = space.sample(random.Random(space.search.seed))
+    return Protocol(
+        data=space.data,
+        data_fingerprint="",
+        size=on.size,
+        classes=on.classes,
+        image_channels=on.image_channels,
+        training=candidate.training,
+        main=candidate.main,
+        coarse=candidate.coarse,
+        auxiliary=candidate.auxiliary,
+    )
+
+
+def trained_row(architecture: Architecture, protocol: Protocol) -> dict[str, object]:
+    """Foretell the memory of a training step."""
+    return {"train_batch": protocol.recipe().batch, "train_memory_bytes": foretold(architecture, protocol).peak}
+
+
 def check_device(name: str) -> None:
     """Refuse a device that this machine does not have.
 
@@ -128,7 +151,7 @@ def _written(value: object) -> str:
 
 
 def rows_of(
-    space: Space, on: Input, *, limit: int, device: str | None = None
+    space: Space, on: Input, *, limit: int, device: str | None = None, training: Protocol | None = None
 ) -> tuple[list[dict[str, object]], list[BlockError]]:
     """Cost up to `limit` architectures; those that cannot be built come back as errors.
 
@@ -137,13 +160,15 @@ def rows_of(
         on: input size, classes and channels.
         limit: rows at most. [count]
         device: where to measure latency and peak memory too, or None.
+        training: how to train where the memory of that is to be foretold too, or None.
     """
     rows: list[dict[str, object]] = []
     problems: list[BlockError] = []
     for architecture in itertools.islice(architectures(space, limit), limit):
         try:
             row = cost_row(architecture, on)
-            rows.append(row | (measured_row(architecture, on, device) if device else {}))
+            row |= measured_row(architecture, on, device) if device else {}
+            rows.append(row | (trained_row(architecture, training) if training else {}))
         except BlockError as error:
             problems.append(error)
     return rows, problems

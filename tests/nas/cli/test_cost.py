@@ -76,6 +76,17 @@ def test_latency_is_measured_on_request(cost):
     assert row["peak_memory_bytes"] > 4 * row["params"]
 
 
+def test_the_memory_of_training_is_foretold_on_request_for_the_batch_of_the_space(cost):
+    small, large = (
+        json.loads(cost(FIXED, "--train-memory", "--format", "json", "--set", f"training.batch={batch}").stdout)[0]
+        for batch in (2, 8)
+    )
+    assert (small["train_batch"], large["train_batch"]) == (2, 8)
+    assert 16 * small["params"] < small["train_memory_bytes"] < large["train_memory_bytes"]
+    assert "train_memory_bytes" in cost(FIXED, "--train-memory").output
+    assert "train_memory_bytes" not in cost(FIXED).output
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
