@@ -96,6 +96,7 @@ def test_whatever_the_recipe(changed):
     assert expected.step == pytest.approx(found.step, rel=0.05)
 
 
+@pytest.mark.slow
 def test_state_is_what_the_recipe_keeps_of_each_weight():
     adamw, sgd, averaged = (
         foretold(network_of("mobilenet"), protocol_of(**options)).state
@@ -106,6 +107,7 @@ def test_state_is_what_the_recipe_keeps_of_each_weight():
     assert averaged == pytest.approx(3 * weights, rel=0.02)
 
 
+@pytest.mark.slow
 def test_larger_batches_hold_more_beside_the_same_state_and_half_precision_less():
     two, eight, half = (
         foretold(network_of("stdc"), protocol_of((128, 128), **options))
@@ -116,12 +118,14 @@ def test_larger_batches_hold_more_beside_the_same_state_and_half_precision_less(
     assert 0.4 * eight.step < half.step < 0.9 * eight.step
 
 
+@pytest.mark.slow
 def test_foretelling_leaves_the_random_numbers_alone():
     before = torch.get_rng_state()
     foretold(network_of("aspp"), protocol_of((96, 96)))
     assert torch.equal(torch.get_rng_state(), before)
 
 
+@pytest.mark.slow
 def test_packing_goes_by_what_is_foretold_and_else_by_the_cost():
     protocol = protocol_of()
     known = {"params": 1e6, "activation_bytes": 1e6}
