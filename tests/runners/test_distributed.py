@@ -228,8 +228,8 @@ def test_an_epoch_goes_on_in_the_middle_with_the_numbers_of_one_in_one_go(pair):
 
 @pytest.mark.parametrize("size", [2, 3])
 def test_the_shares_of_a_batch_are_the_batch(size):
-    alone = Shuffled(11, 5, seed=3)
-    shares = [Shuffled(11, 5, 3, World(rank, size)) for rank in range(size)]
+    alone = Shuffled(11, 5, seed=3, epochs=3)
+    shares = [Shuffled(11, 5, 3, epochs=3, world=World(rank, size)) for rank in range(size)]
     for whole, *parts in zip(alone, *shares, strict=True):
         assert {len(part) for part in parts} <= {5 // size, 5 // size + 1}
         assert [part[index] for index in range(3) for part in parts if index < len(part)] == whole
