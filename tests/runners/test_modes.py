@@ -138,7 +138,8 @@ def test_real_code_is_made_and_trains(proposal, carry_out, work, numbers):
     plain, _ = carry_out(proposal(1, **data), work)
     assert "compiled in " in epochs[0].log
     assert "compiled" not in epochs[1].log
-    assert epochs[0].loss == pytest.approx(plain[0].loss, rel=1e-3)
+    # Compiled code rounds differently, and an epoch of steps adds that up.
+    assert epochs[0].loss == pytest.approx(plain[0].loss, rel=1e-2)
     state = torch.load(work.checkpoint(0), weights_only=True)["fit"]
     assert not [name for part in ("supervised", "average") for name in state[part] if "_orig_mod" in name]
 

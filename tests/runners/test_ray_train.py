@@ -53,7 +53,7 @@ def test_a_trial_stops_another_takes_its_cpus_and_the_first_is_continued(proposa
     proposer = Recorder([proposal(0), proposal(1)])
     assert RayRunner(pair, DATA, FirstTrialOnce()).run(proposer) is True
     assert proposer.outcomes == {0: Stopped(rung=1, missing=0.5), 1: Finished()}
-    assert proposer.begun[1][1].endswith(", 2 processes")
+    assert proposer.heard[1][0].device.endswith(", 2 processes")
     assert "2 processes on cpu" in proposer.heard[1][0].log
 
     continued = Recorder([proposal(0, done=1)])
