@@ -6,6 +6,7 @@ given. What is measured is the hypervolume of the networks that were trained to 
 networks of the landscape (mIoU from 0, logarithm of the MACs), against the epochs that all trials together took.
 
     python -m benchmarks.search [--seeds 30] [--landscapes crossing late] [--curves camvid_curves.jsonl]
+    python -m benchmarks.search --output runs.jsonl ...; python -m benchmarks.search --read runs.jsonl
 
 Syne Tune is optional: `pip install 'segnas[bench]'`.
 """
@@ -39,6 +40,7 @@ from runners.protocol import Proposal
 _HERE = Path(__file__).parent
 _SHARES = (0.90, 0.95)
 _NEVER = float("inf")
+_SAMPLERS = ["random", "nsga2", "tpe", "surrogate"]
 
 
 def recorded(table: Path) -> tuple[Space, simulation.Recorded, Yardstick, int]:
@@ -85,11 +87,38 @@ def compared(runs: dict[str, list[dict[str, float]]]) -> list[dict[str, object]]
             spent, theirs = median(values), median(run[column] for run in first)
             row[column] = "never" if spent == _NEVER else f"{spent:.0f}"
             row[f"ratio {column}"] = "" if _NEVER in (spent, theirs) else f"{spent / theirs:.2f}"
-        paired = [run["at 1"] - base["at 1"] for run, base in zip(own, first, strict=True)]
-        low, high = interval(paired)
-        row["gain at 1"] = f"{fmean(paired):+.3f} [{low:+.3f}, {high:+.3f}]"
+        row["gain at 1"] = _gain(own, first)
+        whole = runs.get(f"{name.partition(',')[0]}, no stopping", own)
+        row["over no stopping"] = _gain(own, whole) if whole is not own else ""
         rows.append(row)
     return rows
+
+
+def _in_order(runs: dict[str, list[dict[str, float]]]) -> dict[str, list[dict[str, float]]]:
+    order = list(strategies(_SAMPLERS, 1, 2))
+    return dict(sorted(runs.items(), key=lambda entry: order.index(entry[0]) if entry[0] in order else len(order)))
+
+
+def _gain(own: list[dict[str, float]], theirs: list[dict[str, float]]) -> str:
+    """What a strategy has more than another after all epochs, paired by seed."""
+    paired = [run["at 1"] - other["at 1"] for run, other in zip(own, theirs, strict=True)]
+    low, high = interval(paired)
+    return f"{fmean(paired):+.3f} [{low:+.3f}, {high:+.3f}]"
+
+
+def read(files: Sequence[Path]) -> dict[str, dict[str, list[dict[str, float]]]]:
+    """Runs that were written as lines: by landscape and strategy, in the order of their seeds."""
+    lines = [json.loads(line) for file in files for line in file.read_text().splitlines()]
+    found: dict[str, dict[str, dict[int, dict[str, float]]]] = {}
+    for line in lines:
+        landscape, strategy, seed = line.pop("landscape"), line.pop("strategy"), line.pop("seed")
+        found.setdefault(landscape, {}).setdefault(strategy, {})[seed] = line
+    # Strategies of which some seeds are missing cannot be paired with the others.
+    most = {name: max(len(runs) for runs in by.values()) for name, by in found.items()}
+    return {
+        name: {t: [runs[n] for n in sorted(runs)] for t, runs in by.items() if len(runs) == most[name]}
+        for name, by in found.items()
+    }
 
 
 def main() -> None:
@@ -99,13 +128,19 @@ def main() -> None:
     parser.add_argument("--trainings", type=int, default=60, help="epochs of a search, in full schedules")
     parser.add_argument("--landscapes", nargs="*", default=list(RULES), choices=list(RULES))
     parser.add_argument("--curves", type=Path, help="a table like camvid_curves.jsonl, to search on it too")
-    parser.add_argument("--samplers", nargs="*", default=["random", "nsga2", "tpe", "surrogate"])
+    parser.add_argument("--samplers", nargs="*", default=_SAMPLERS)
     parser.add_argument("--only", nargs="*", default=[], help="strategies whose name holds one of these, and the first")
     parser.add_argument("--grace", type=int, default=2)
     parser.add_argument("--eta", type=int, default=2)
     parser.add_argument("--format", default="table")
     parser.add_argument("--output", type=Path, help="write each run as a line of JSON, too")
+    parser.add_argument("--read", type=Path, nargs="+", help="run nothing: print the tables of such lines")
     arguments = parser.parse_args()
+    if arguments.read:
+        for name, runs in read(arguments.read).items():
+            title = f"{name}: {len(next(iter(runs.values())))} seeds"
+            print(render(compared(_in_order(runs)), arguments.format, title=title), flush=True)
+        return
     warnings.simplefilter("ignore")
     if not has_syne_tune():
         print("Syne Tune is not installed: its MOASHA is left out (pip install 'segnas[bench]').", file=sys.stderr)

@@ -12,8 +12,9 @@ All sides train a DeepLabV3+ (output stride 16, rates 12, 24 and 36, separable, 
     pass        forward and backward alone, over and over on one batch on the device
     smp         segmentation_models.pytorch's DeepLabV3Plus on the same timm encoder in its documented loop: logits,
                 loss, backward, step; with the loader and augmentation of the others, the images normalised, the same
-                AdamW at a fixed rate, no clipping, and cross-entropy. Its decoder is smaller than the paper's, which
-                ours is: one separable convolution at stride 4 instead of two, without norms between their halves
+                AdamW at a fixed rate, no clipping, and cross-entropy. Its decoder has one separable convolution at
+                stride 4, where the paper has two: ours, too, unless `--depth 2` asks for the paper's. Ours has norms
+                between their halves, smp's has none
     smp last    the same with weights and images in torch's channels_last layout, which ours have as well
 
 and evaluate one split: the recipe by `runners.evaluate.evaluate`, bare by argmax and one bincount a batch, smp by its
@@ -57,13 +58,13 @@ _ROUNDS = 10_000  # epochs of the schedule: more than are run
 _VALIDATED = 4  # batches
 
 
-def deeplab(backbone: str) -> Architecture:
+def deeplab(backbone: str, depth: int) -> Architecture:
     """DeepLabV3+ with the numbers of smp's."""
     return completed(
         Architecture(
             backbone=Component.of("timm", {"model": backbone, "output_stride": 16}),
             context=Component.of("aspp", {"rates": (12, 24, 36), "separable": True}),
-            align=Component("deeplab_plus"),
+            align=Component.of("deeplab_plus", {"depth": depth}),
         )
     )
 
@@ -85,7 +86,7 @@ def proposal_of(given: argparse.Namespace) -> tuple[Proposal, DataSet]:
         main=(Component("cross_entropy"),),
         coarse=(),
     )
-    return Proposal(trial=0, architecture=deeplab(given.backbone), protocol=protocol, seed=0), data
+    return Proposal(trial=0, architecture=deeplab(given.backbone, given.depth), protocol=protocol, seed=0), data
 
 
 class Sides:
@@ -224,6 +225,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=4, help="of a turn")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--backbone", default="resnet18", help="a model of timm")
+    parser.add_argument("--depth", type=int, default=1, help="separable convolutions of our decoder")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--loaders", type=int, default=0, help="processes that load, of each side")
     parser.add_argument("--device", default="cpu")

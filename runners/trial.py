@@ -113,6 +113,8 @@ class Trial:
             size=protocol.size,
             subject=train.subject,
             world=self._world,
+            # Most of a loader's work on a sample that is decoded already; to a GPU, some kernels.
+            colours=self._device.type != "cuda",
         )
 
     def _judged(self, data: DataSet) -> Judging:

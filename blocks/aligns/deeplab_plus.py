@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Annotated, ClassVar
 
 import torch
@@ -14,7 +15,7 @@ from blocks.options import Range
 
 
 class LowLevelSkip(nn.Module):
-    """Resize the deepest level to a low one, concatenate it with a few channels of that, refine with two convolutions.
+    """Resize the deepest level to a low one, concatenate it with a few channels of that, refine with convolutions.
 
     Shape:
         pyramid: (N, C_i, H_i, W_i), fine to coarse, any H_i, W_i >= 1
@@ -26,6 +27,7 @@ class LowLevelSkip(nn.Module):
         low: channels that the low level is reduced to, lest it outweigh the deep one. [count]
         level: which level is low, counted from the finest.
         separable: depthwise and pointwise 3x3 convolutions; else ordinary ones.
+        depth: how many of them follow each other; the paper compares one to three and takes two (table 2). [count]
 
     Raises:
         BlockError: the pyramid has no such level.
@@ -47,6 +49,7 @@ class LowLevelSkip(nn.Module):
         low: Annotated[int, Range(1, 1024)] = 48,
         level: Annotated[int, Range(0, 5)] = 0,
         separable: bool = True,
+        depth: Annotated[int, Range(1, 3)] = 2,
     ) -> None:
         super().__init__()
         if level >= len(source.pyramid):
@@ -56,10 +59,8 @@ class LowLevelSkip(nn.Module):
         self.level = level
         self.align_corners = source.align_corners
         self.low = conv_norm_act(source.pyramid[level].channels, low)
-        self.fuse = nn.Sequential(
-            conv(source.pyramid[-1].channels + low, channels, 3),
-            conv(channels, channels, 3),
-        )
+        widths = [source.pyramid[-1].channels + low] + [channels] * depth
+        self.fuse = nn.Sequential(*(conv(inputs, outputs, 3) for inputs, outputs in pairwise(widths)))
         self.out = source._replace(map=FeatureMap(channels, source.pyramid[level].stride))
 
     def forward(self, f: Features) -> Features:

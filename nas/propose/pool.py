@@ -14,7 +14,7 @@ from nas.propose.surrogate import Array, Encoder
 from nas.space import Candidate, Forbidden, Question, Space
 from nas.space.questions import drawn, same
 
-_LISTED = 500  # candidates of a space that is looked at whole
+_LISTED = 2000  # candidates of a space that is looked at whole
 _DRAWN = 100  # candidates by chance, of a larger one
 _AROUND = 100  # neighbours of the best, of a larger one
 _TRIES = 20  # drawings for each candidate by chance

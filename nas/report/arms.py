@@ -17,7 +17,8 @@ from nas.store import Store
 Choices = Mapping[str, str | None]
 
 _SLOTS = ("data", "backbone", "context", "align", "refine", "head")
-_SETTINGS = ("epochs", "batch", "optimizer", "learning_rate", "weight_decay", "schedule", "precision")
+_SETTINGS = ("epochs", "iterations", "batch", "optimizer", "learning_rate", "weight_decay", "schedule", "precision")
+_UNUSED = {"iterations": "0"}  # what says that an option does nothing
 _TEST = (
     "p: paired t-test over common seeds, because runs of one seed share the order and augmentation of the samples and "
     "what the networks have in common of their first weights; {corrected}. It takes the differences as normally "
@@ -221,7 +222,8 @@ def _ordered(places: Mapping[str, object]) -> list[str]:
 def _settings(shared: Choices) -> str:
     said = [f"{slot} {_component(slot, shared)}" for slot in _SLOTS if shared.get(slot) not in (None, "none")]
     options = {name: shared.get(f"training.{name}") for name in _SETTINGS}
-    said += [f"{name.replace('_', ' ')} {value}" for name, value in options.items() if value is not None]
+    used = {name: value for name, value in options.items() if value not in (None, _UNUSED.get(name))}
+    said += [f"{name.replace('_', ' ')} {value}" for name, value in used.items()]
     return "; ".join(said) or "nothing"
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from blocks.catalogue import catalogue
 from blocks.errors import BlockError, nearest
-from blocks.options import Option, Value, options_of
+from blocks.options import Option, Value, When, options_of
 from nas.space.mistakes import Mark, Mistakes
 from nas.space.nodes import Listing, Node, Scalar, Table, is_null, plain
 from nas.space.questions import Choices, Question, same
@@ -55,8 +55,7 @@ class Components:
                 continue
             gate = leaves[when.option].leaf
             holds = listed(gate.value) if isinstance(gate, Fixed) else str(gate.question.domain)
-            needs = f"{when.option} to be {' or '.join(str(listed(v)) for v in when.values)}"
-            self.mistakes.add(mark, f"{path}.{name}", needs, {when.option: holds}, f"Remove it or set {when.option}")
+            self.mistakes.add(mark, f"{path}.{name}", *unmet(when, holds))
 
     def slot(self, node: Node, path: str, kind: str) -> Slot | None:
         """Read a component, or a choice of several."""
@@ -116,6 +115,12 @@ class Components:
             elif named and (part := self.component(*named, path, kind)):
                 parts[named[0]] = part
         return Slot(path, kind, parts, Question(path, Choices(tuple(parts)))) if parts else None
+
+
+def unmet(when: When, holds: object) -> tuple[str, dict[str, object], str]:
+    """What an option needs that is written where it does not exist, what it got, and the remedy."""
+    needs = f"{when.option} to be {' or '.join(str(listed(v)) for v in when.values)}"
+    return needs, {when.option: holds}, f"Remove it or set {when.option}"
 
 
 def ordered(schema: Mapping[str, Option]) -> list[Option]:

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 
 from blocks.architecture import Component
 from blocks.errors import nearest
-from blocks.options import Option, Range, Value, is_active, options_of, supplied
-from nas.space.components import ordered
+from blocks.options import Option, Range, Value, When, is_active, options_of, supplied
+from nas.space.components import ordered, unmet
 from nas.space.mistakes import Mark, Mistakes
 from nas.space.nodes import Listing, Node, Scalar, Table, is_null, literal, plain
 from nas.space.published import Measured, Published, Reported
@@ -85,7 +85,7 @@ class Resources:
 
     cpu: Annotated[float, Range(0.01, 4096)] = 1.0
     gpu: Annotated[float | Literal["auto"], Range(0.0, 4096)] = 0.0
-    gpu_bytes: Annotated[float | None, Range(1e6, 1e15)] = None
+    gpu_bytes: Annotated[float | None, Range(1e6, 1e15), When("gpu", "auto")] = None
     per_trial: PerTrial = "one"
     loaders: Annotated[int, Range(0, 256)] = 0
     cache: str | None = None
@@ -119,6 +119,7 @@ class Sections:
     ) -> dict[str, Value]:
         """Read fixed options, fill in defaults, drop those that do not exist; `besides` are keys read elsewhere."""
         given: dict[str, Value] = {}
+        marks: dict[str, Mark] = {}
         for key, value, mark in self.entries(node, path, schema):
             if key in besides:
                 continue
@@ -127,11 +128,16 @@ class Sections:
             elif isinstance(value, Table):
                 self.mistakes.add(value.mark, f"{path}.{key}", "one value, no question", {key: plain(value)}, "Fix it")
             elif isinstance(leaf := self.values.leaf(value, f"{path}.{key}", schema[key]), Fixed):
-                given[key] = leaf.value
+                given[key], marks[key] = leaf.value, mark
         # What has no default and was not given, or given wrongly, is missing; that it is was noted.
         known = [o for o in ordered(schema) if o.name in given or not o.required]
         full = {o.name: given[o.name] if o.name in given else o.normal(o.default) for o in known}
-        return {name: value for name, value in full.items() if is_active(schema[name], full)}
+        active = {name: value for name, value in full.items() if is_active(schema[name], full)}
+        for name in (name for name in given if name not in active):
+            when = schema[name].when
+            if when is not None and given[name] is not None:
+                self.mistakes.add(marks[name], f"{path}.{name}", *unmet(when, full.get(when.option)))
+        return active
 
     def entries(self, node: Node | None, path: str, known: Iterable[str]) -> list[tuple[str, Node, Mark]]:
         """The entries of a mapping: none if nothing was written."""

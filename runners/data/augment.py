@@ -1,7 +1,8 @@
-"""Random scale, crop, flip and colour, decided for each sample by (seed, epoch, index) alone."""
+"""Random scale, crop, flip and colours, decided for each sample by (seed, epoch, index) alone."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -12,7 +13,7 @@ from torchvision.transforms.v2 import functional as transforms
 
 from runners.data.contract import IGNORE
 from runners.data.decode import resized
-from runners.data.photometric import photometric
+from runners.data.photometric import Distortion, drawn, photometric
 from runners.training import Training
 
 _REDRAWS: Final = 10
@@ -34,19 +35,43 @@ def augment(
         label:  (H, W), uint8
         output: the same of height and width `size`, or of H and W where it is None
     """
+    image, label, changes = moved(image, label, training, rng, size=size)
+    return coloured(image, changes), label
+
+
+def moved(
+    image: Tensor, label: Tensor, training: Training, rng: Generator, *, size: tuple[int, int] | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Do all of `augment` but the colours: how those are to change is drawn, and left to `coloured`."""
     low, high = sorted(training.scale)
     ratio = rng.uniform(low, high)
     image, label = scale(image, label, ratio, rng, size=size, largest_class=training.largest_class)
     if rng.random() < training.flip:
         image, label = image.flip(-1), label.flip(-1)
+    return image, label, colours(training, rng, channels=image.shape[0])
+
+
+def colours(training: Training, rng: Generator, *, channels: int) -> Tensor:
+    """Draw how the colours of an image change: the factors of `jitter`, a `Distortion`, or nothing.
+
+    Shape:
+        output: (3), (5) or (0), float64
+    """
+    drawing: Sequence[float] = ()
     # Saturation means nothing to a grey image, nor brightness to a fourth channel that may be depth.
-    if image.shape[0] != 3:
-        return image, label
-    if training.photometric:
-        image = photometric(image, rng)
-    elif training.jitter:
-        image = jitter(image, training.jitter, rng)
-    return image, label
+    if channels == 3 and training.photometric:
+        drawing = drawn(rng)
+    elif channels == 3 and training.jitter:
+        drawing = rng.uniform(1.0 - training.jitter, 1.0 + training.jitter, 3).tolist()
+    return torch.tensor(drawing, dtype=torch.float64)
+
+
+def coloured(image: Tensor, changes: Tensor) -> Tensor:
+    """Change the colours of an image as `colours` has drawn it: (C, H, W), uint8, on any device."""
+    if len(changes) == 0:
+        return image
+    values = changes.tolist()
+    return photometric(image, Distortion(*values)) if len(values) == len(Distortion._fields) else jitter(image, *values)
 
 
 def scale(
@@ -135,9 +160,8 @@ def _padded(
     return canvas, ignored
 
 
-def jitter(image: Tensor, strength: float, rng: Generator) -> Tensor:
-    """Change brightness, contrast and saturation, each by a factor within 1 +- strength."""
-    brightness, contrast, saturation = rng.uniform(1.0 - strength, 1.0 + strength, 3)
+def jitter(image: Tensor, brightness: float, contrast: float, saturation: float) -> Tensor:
+    """Change brightness, contrast and saturation, each by a factor."""
     image = transforms.adjust_brightness(image, brightness)
     image = transforms.adjust_contrast(image, contrast)
     return transforms.adjust_saturation(image, saturation)  # type: ignore[no-any-return]

@@ -7,10 +7,11 @@ from typing import Final
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import BatchSampler, Dataset
 
 from blocks.errors import RunError, law
-from runners.data.augment import augment, generator
+from runners.data.augment import coloured, generator, moved
 from runners.data.contract import FromFiles, Split
 from runners.data.loading import Batch, Batched, Batches
 from runners.data.unreadable import Replaced, Unreadable
@@ -21,15 +22,27 @@ _DRAW: Final = 20  # of the subset: any number would do, but it must never chang
 
 
 class Augmented(Dataset[Batch]):
-    """Training samples, asked for by (pass, index): processes that load outlive a pass, so it travels along."""
+    """Training samples, asked for by (pass, index): processes that load outlive a pass, so it travels along.
 
-    def __init__(self, split: Split, training: Training, seed: int, size: tuple[int, int] | None = None) -> None:
-        self._split, self._training, self._seed, self._size = split, training, seed, size
+    Args:
+        split: the samples.
+        training: the recipe.
+        seed: of augmentation.
+        size: height and width of a crop; None is that of the samples. [px]
+        colours: change them here; else how they are to change is a third part of each sample.
+    """
+
+    def __init__(
+        self, split: Split, training: Training, seed: int, size: tuple[int, int] | None = None, *, colours: bool = True
+    ) -> None:
+        self._split, self._training, self._seed, self._size, self._colours = split, training, seed, size, colours
 
     def __getitem__(self, key: tuple[int, int]) -> Batch:
         number, index = key
         image, label = self._split[index]
-        return augment(image, label, self._training, generator(self._seed, number, index), size=self._size)
+        rng = generator(self._seed, number, index)
+        image, label, changes = moved(image, label, self._training, rng, size=self._size)
+        return (coloured(image, changes), label) if self._colours else (image, label, changes)
 
 
 class Shuffled:
@@ -136,6 +149,7 @@ def training_batches(
     size: tuple[int, int] | None = None,
     subject: str = "Training:",
     world: World = ALONE,
+    colours: bool = True,
 ) -> tuple[Shuffled, Batches]:
     """Return the augmented batches, cropped to `size` where that is given, and the order that they follow.
 
@@ -148,6 +162,7 @@ def training_batches(
         size: height and width of a crop; None is that of the samples. [px]
         subject: who tells of images that cannot be read.
         world: the processes that share each batch.
+        colours: change them before the batch is moved; else `to_device` does, with the same numbers.
     """
     order = Shuffled(
         len(split),
@@ -159,7 +174,7 @@ def training_batches(
         world=world,
     )
     replaced = Replaced(split)
-    batched = Batched(Augmented(replaced, training, seed, size), replaced)
+    batched = Batched(Augmented(replaced, training, seed, size, colours=colours), replaced)
     return order, Batches(batched, order, Unreadable(subject, len(split), "replaced"), loaders=loaders, pin=pin)
 
 
@@ -202,7 +217,12 @@ def single_samples(
     return Batches(Batched(samples), order, Unreadable(subject, len(samples), "left out"), loaders=loaders, pin=pin)
 
 
-def to_device(batch: Batch, device: torch.device, memory_format: torch.memory_format) -> Batch:
-    """Move a batch and give it the types of the network: floats in [0, 1], int64 labels. Bytes travel, not floats."""
-    images, labels = (part.to(device, non_blocking=True) for part in batch)
+def to_device(batch: Batch, device: torch.device, memory_format: torch.memory_format) -> tuple[Tensor, Tensor]:
+    """Move a batch and give it the types of the network: floats in [0, 1], int64 labels. Bytes travel, not floats.
+
+    Where the batch says how colours are to change, that is done there.
+    """
+    images, labels = (part.to(device, non_blocking=True) for part in batch[:2])
+    for changes in batch[2:]:
+        images = torch.stack([coloured(image, row) for image, row in zip(images, changes, strict=True)])
     return images.to(torch.float32, memory_format=memory_format).div_(255), labels.long()

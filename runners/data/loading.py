@@ -16,7 +16,8 @@ from blocks.errors import DataError
 from runners.data.contract import UnreadableError
 from runners.data.unreadable import Problem, Replaced, Unreadable
 
-Batch = tuple[Tensor, Tensor]
+Batch = tuple[Tensor, ...]
+"""Images, labels, and in training, where the device does it, how the colours of each image are to change."""
 
 Key = TypeVar("Key")
 Made = TypeVar("Made")
@@ -27,8 +28,7 @@ _MOST_THREADS = 4
 class Loaded(NamedTuple):
     """One batch, empty where none of its samples can be read, and what went wrong."""
 
-    images: Tensor
-    labels: Tensor
+    parts: Batch
     unreadable: tuple[Problem, ...] = ()
     error: DataError | None = None
 
@@ -55,7 +55,7 @@ class Batched(Dataset[Loaded]):
             return self._loaded(keys)
         except DataError as error:
             # As a value: from another process, an exception would arrive with a traceback in its message.
-            return Loaded(torch.empty(0), torch.empty(0), error=error)
+            return Loaded((), error=error)
 
     def _loaded(self, keys: list[Any]) -> Loaded:
         found: list[Batch] = []
@@ -69,9 +69,8 @@ class Batched(Dataset[Loaded]):
                 problems.append((key, str(error)))
         problems += self._replaced.take() if self._replaced else []
         if not found:
-            return Loaded(torch.empty(0), torch.empty(0), tuple(problems))
-        images, labels = zip(*found, strict=True)
-        return Loaded(torch.stack(images), torch.stack(labels), tuple(problems))
+            return Loaded((), tuple(problems))
+        return Loaded(tuple(torch.stack(parts) for parts in zip(*found, strict=True)), tuple(problems))
 
 
 class Batches:
@@ -105,19 +104,19 @@ class Batches:
             yield from self._counted(made)
 
     def _counted(self, made: Iterable[Loaded]) -> Generator[Batch, None, None]:
-        for images, labels, unreadable, error in made:
+        for parts, unreadable, error in made:
             if error is not None:
                 raise error
             for problem in unreadable:
                 self.unreadable.add(problem)
-            if len(images):
-                yield images, labels
+            if parts:
+                yield parts
 
     def _make(self, keys: list[Any]) -> Loaded:
         made = self._batched.__getitems__(keys)
         if not self._pin:
             return made
-        return made._replace(images=made.images.pin_memory(), labels=made.labels.pin_memory())
+        return made._replace(parts=tuple(part.pin_memory() for part in made.parts))
 
 
 def ahead(make: Callable[[Key], Made], keys: Iterable[Key], *, threads: int) -> Generator[Made, None, None]:

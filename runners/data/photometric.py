@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import torch
 from numpy.random import Generator
@@ -17,19 +17,40 @@ HUE: Final = 18 / 180
 _EVEN: Final = 0.5  # the probability of each
 
 
-def photometric(image: Tensor, rng: Generator) -> Tensor:
-    """Distort brightness, contrast, saturation and hue, in this order, each with probability 0.5.
+class Distortion(NamedTuple):
+    """How one image is distorted; as it is made here, not at all."""
 
-    Contrast comes last instead in half of the images. Brightness is added, contrast multiplied; saturation and hue are
+    brightness: float = 0.0
+    early: float = 1.0
+    contrast: float = 1.0
+    saturation: float = 1.0
+    hue: float = 0.0
+
+
+def drawn(rng: Generator) -> Distortion:
+    """Draw a distortion, each part with probability 0.5; what is not applied draws no strength."""
+    return Distortion(
+        brightness=rng.uniform(-BRIGHTNESS, BRIGHTNESS) if rng.random() < _EVEN else 0.0,
+        early=float(rng.random() < _EVEN),
+        contrast=rng.uniform(*CONTRAST) if rng.random() < _EVEN else 1.0,
+        saturation=rng.uniform(*SATURATION) if rng.random() < _EVEN else 1.0,
+        hue=rng.uniform(-HUE, HUE) if rng.random() < _EVEN else 0.0,
+    )
+
+
+def photometric(image: Tensor, distortion: Distortion) -> Tensor:
+    """Distort brightness, contrast, saturation and hue, in this order.
+
+    Contrast comes last where it does not come early. Brightness is added, contrast multiplied; saturation and hue are
     those of HSV. What leaves [0, 255] is cut off after each step.
 
     Shape:
-        image:  (3, H, W), uint8
+        image:  (3, H, W), uint8, on any device
         output: the same
 
     Args:
         image: RGB.
-        rng: of the sample; what is not applied draws no strength.
+        distortion: how strongly.
 
     Source:
         Liu et al., SSD: Single Shot MultiBox Detector, ECCV 2016, sec. 2.2 (data augmentation). arXiv:1512.02325
@@ -37,11 +58,7 @@ def photometric(image: Tensor, rng: Generator) -> Tensor:
     Deviations:
         Tool boxes round to 8 bits between the steps; here it is rounded once, at the end.
     """
-    brightness = rng.uniform(-BRIGHTNESS, BRIGHTNESS) if rng.random() < _EVEN else 0.0
-    early = rng.random() < _EVEN
-    contrast = rng.uniform(*CONTRAST) if rng.random() < _EVEN else 1.0
-    saturation = rng.uniform(*SATURATION) if rng.random() < _EVEN else 1.0
-    hue = rng.uniform(-HUE, HUE) if rng.random() < _EVEN else 0.0
+    brightness, early, contrast, saturation, hue = distortion
     if (brightness, contrast, saturation, hue) == (0.0, 1.0, 1.0, 0.0):
         return image
     pixels = image.float().div_(255)

@@ -68,6 +68,7 @@ CASES = {
     "grid over floats": ("search: {sampler: grid}\ntraining: {flip: {float: [0, 1]}}", "4:10: The grid sampler needs discrete questions alone: got question='training.flip'. Give it a step."),
     "early stopping": ("search: {early_stopping: {pareto_asha: {eta: 1}}}", "4:46: search.early_stopping.pareto_asha.eta needs int from 2 to 16: got eta=1. Change the value."),
     "resources": ("resources: {gpus: 1}", "4:13: resources needs keys that exist: got key='gpus'. Did you mean 'gpu'?"),
+    "resource of another": ("resources: {gpu: 1, gpu_bytes: 8.0e9}", "4:21: resources.gpu_bytes needs gpu to be auto: got gpu=1.0. Remove it or set gpu."),
     "forbid place": ("forbid: [{contxt: psa}]", "4:11: forbid needs places that exist: got place='contxt'. Did you mean 'context'?"),
     "forbid value": ("forbid: [{context: pza}]", "4:20: forbid architecture.context needs components that exist: got value='pza'. Did you mean 'psa'?"),
     "forbid everything": ("forbid: [{head: linear}]", "4:1: A search space needs an architecture that `forbid:` allows: got architectures=0. Forbid less."),

@@ -35,6 +35,13 @@ def test_ordinary_convolutions_have_one_group():
     assert groups == [[7 + 48, 1, 256, 1], [1, 1]]
 
 
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_so_many_convolutions_follow_each_other(depth):
+    align = LowLevelSkip(SOURCE, channels=8, low=3, separable=False, depth=depth)
+    widths = [(m.in_channels, m.out_channels) for m in align.fuse.modules() if isinstance(m, nn.Conv2d)]
+    assert widths == [(7 + 3, 8)] + [(8, 8)] * (depth - 1)
+
+
 def test_a_level_that_does_not_exist_is_refused():
     with pytest.raises(BlockError, match=r"level=3, levels=3. Use level: 0"):
         LowLevelSkip(SOURCE, level=3)

@@ -58,11 +58,30 @@ def test_flips_turn_image_and_label_together():
 
 def test_jitter_changes_colours_of_rgb_alone():
     image, label = SPLIT[3]
-    assert not torch.equal(jitter(image, 0.4, generator(0, 1, 3)), image)
+    assert not torch.equal(jitter(image, 1.2, 0.8, 1.1), image)
+    assert torch.equal(jitter(image, 1.0, 1.0, 1.0), image)
     still = {"scale": (1.0, 1.0), "flip": 0.0}
     for channels in (1, 4):
         other = image[:1].expand(channels, -1, -1)
         assert torch.equal(augment(other, label, Training(jitter=0.9, **still), generator(0, 1, 3))[0], other)
+
+
+@pytest.mark.parametrize("options", [{"photometric": True}, {"jitter": 0.4}, {"jitter": 0.0}])
+@pytest.mark.parametrize("loaders", [0, 2])
+def test_colours_are_the_same_wherever_they_change(options, loaders):
+    """In the loader one image at a time, or on the device after the batch was moved: bit by bit on a CPU."""
+    training, device = Training(batch=4, **options), torch.device("cpu")
+
+    def made(**where):
+        _, batches = training_batches(SPLIT, training, 5, loaders=loaders, pin=False, **where)
+        return [(len(batch), to_device(batch, device, torch.channels_last)) for batch in batches]
+
+    here, there = made(), made(colours=False)
+    assert {parts for parts, _ in here} == {2}
+    assert {parts for parts, _ in there} == {3}
+    assert len(here) == len(there) == 2
+    for (_, one), (_, other) in zip(here, there, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
 @pytest.mark.parametrize(("batch", "sizes"), [(4, [4, 4]), (11, [11]), (64, [11])])

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from runners.data.augment import generator
+from runners.data.photometric import drawn as distortion
 from runners.data.photometric import photometric, saturated
 
 
@@ -15,13 +16,13 @@ def flat(*colour):
 
 
 def drawn(image, count=1500):
-    return [photometric(image, generator(7, 1, index)) for index in range(count)]
+    return [photometric(image, distortion(generator(7, 1, index))) for index in range(count)]
 
 
 def test_it_is_decided_by_the_generator_and_keeps_size_and_type():
     image = torch.randint(0, 256, (3, 20, 30), dtype=torch.uint8)
     before = image.clone()
-    one, same, other = (photometric(image, generator(0, 1, index)) for index in (3, 3, 4))
+    one, same, other = (photometric(image, distortion(generator(0, 1, index))) for index in (3, 3, 4))
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
     assert (one.shape, one.dtype) == (image.shape, torch.uint8)
@@ -81,9 +82,9 @@ def test_contrast_comes_before_or_after_the_saturation_in_equal_parts():
             return {(0.5, 1.5): 1.5}[low, high]
 
     # Contrast first: (255, 150, 75), then each distance to 255 grows by half, up to that of the last: (255, 106, 0).
-    assert photometric(flat(200, 100, 50), Scripted(early=True))[:, 0, 0].tolist() == [255, 106, 0]
+    assert photometric(flat(200, 100, 50), distortion(Scripted(early=True)))[:, 0, 0].tolist() == [255, 106, 0]
     # Saturation first: the last channel is 0, a third farther away: (200, 67, 0), times 1.5.
-    assert photometric(flat(200, 100, 50), Scripted(early=False))[:, 0, 0].tolist() == [255, 100, 0]
+    assert photometric(flat(200, 100, 50), distortion(Scripted(early=False)))[:, 0, 0].tolist() == [255, 100, 0]
 
 
 @pytest.mark.parametrize("factor", [0.5, 0.9, 1.3, 1.5])
