@@ -47,6 +47,16 @@ PUBLISHED = {
     "segformer_ade20k": ("ade20k", (512, 512), 512, 2048, ATTENTION | {"learning_rate": 6e-5}),
     "stdc_cityscapes": ("cityscapes", (512, 1024), 1024, 2048, STDC),
 }
+OWN = {
+    "camvid_quick": (
+        *("camvid", (180, 240), 180, 240),
+        {
+            **{"epochs": 22, "iterations": 4_050, "batch": 8, "optimizer": "adamw", "learning_rate": 3e-3},
+            **{"weight_decay": 0.02, "schedule": "one_cycle", "ema": 0.99, "scale": (0.5, 2.0), "jitter": 0.3},
+            **{"class_weights": "inverse_log", "evaluation": "whole"},
+        },
+    ),
+}
 SCHEDULES = {  # iterations, images a step, rate, decay, crop
     "cityscapes_40k": (40_000, 8, 0.01, 5e-4, (512, 1024)),
     "cityscapes_160k": (160_000, 8, 0.01, 5e-4, (512, 1024)),
@@ -102,9 +112,9 @@ def mistakes(training, data="shapes: ", sets=()):
     return str(raised.value)
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
-def test_a_preset_is_what_was_published(name):
-    data, size, short, long, expected = PUBLISHED[name]
+@pytest.mark.parametrize("name", PUBLISHED | OWN)
+def test_a_preset_is_what_was_published_or_measured(name):
+    data, size, short, long, expected = (PUBLISHED | OWN)[name]
     space = space_of(f"preset: {name}", f"{data}: {{root: x}}")
     defaults = {key: option.default for key, option in options_of(Training).items()}
     values = trained(space)
@@ -165,7 +175,7 @@ def test_every_preset_can_be_read_for_its_own_data(name):
 
 def test_every_preset_is_checked_here():
     proxies = {name for name in recipes() if name.endswith("_proxy")}
-    assert {*PUBLISHED, *SCHEDULES} == recipes().keys() - proxies
+    assert {*PUBLISHED, *OWN, *SCHEDULES} == recipes().keys() - proxies
 
 
 @pytest.mark.parametrize("name", sorted(name for name in recipes() if name.endswith("_proxy")))
