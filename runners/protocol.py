@@ -219,6 +219,10 @@ class Halving:
         trust: a rung stops nobody before its ranking has proved itself: until the trials that finished are ranked by
             their scores at the rung as at their end, to this Kendall's tau at least; null trusts every rung at once.
             Where networks that learn slowly end best, nothing is stopped then.
+        safe: a rung stops only what is hopeless, too: what a finished trial would still dominate if it gained as much
+            until its end as any finished trial has gained from that rung on; nobody before five have finished. It
+            saves less than `1/eta` promises and gives up little. For samplers whose proposals are mostly worth
+            finishing, such as `surrogate`.
     """
 
     grace: Annotated[int, Range(1, 10_000)] = 1
@@ -228,6 +232,7 @@ class Halving:
     brackets: Annotated[int, Range(1, 8)] = 1
     promote: bool = True
     trust: Annotated[float | None, Range(-1.0, 1.0)] = None
+    safe: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

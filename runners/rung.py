@@ -14,7 +14,7 @@ from runners.ranking import Points, best
 
 Values = tuple[float, ...]
 
-_FINALS = 5  # finished trials without which nobody knows how well a rung ranks
+_FINALS = 5  # finished trials without which nobody knows how well a rung ranks, nor what may still be gained
 
 
 def goes_on(points: Points, *, eta: int, minimum: int, spread: Spread = "crowding") -> NDArray[np.bool_]:
@@ -45,6 +45,24 @@ def agreement(early: Points, final: Points) -> float:
     taus = [float(kendalltau(early[:, axis], final[:, axis]).statistic) for axis in moved]
     # Where all are equal there is no ranking to agree with.
     return min((-1.0 if math.isnan(tau) else tau for tau in taus), default=1.0)
+
+
+def hopeful(points: Points, early: Points, final: Points) -> NDArray[np.bool_]:
+    """Mark the points that no finished trial would dominate if they gained as much as any of those has.
+
+    Args:
+        points: (n, objectives) at a rung, all to be minimised; a point that is not finite has no hope.
+        early: (m, objectives) of the finished trials at that rung, likewise.
+        final: (m, objectives) of the same at the end of their schedules.
+    """
+    known = np.isfinite(early).all(axis=1) & np.isfinite(final).all(axis=1)
+    hopes = np.asarray(np.isfinite(points).all(axis=1))
+    if known.sum() < _FINALS:
+        return hopes
+    hoped = points + np.minimum((final[known] - early[known]).min(axis=0), 0.0)
+    no_worse = (final[known][:, None] <= hoped[None]).all(axis=2)
+    better = (final[known][:, None] < hoped[None]).any(axis=2)
+    return np.asarray(hopes & ~(no_worse & better).any(axis=0))
 
 
 @dataclass(slots=True)
@@ -83,27 +101,35 @@ class Rung:
 
     def finish(self, trial: int, values: Values) -> None:
         """A trial that was here has come to the end of its schedule: the rung can be told whether it ranks well."""
-        if self._options.trust is not None and trial in self._points:
+        if trial in self._points:
             self._finals[trial] = values
-            self._trust = self._best = None
+            self._trust = True if self._options.trust is None else None
+            self._best = None
 
     @property
     def trusted(self) -> bool:
         """Whether it may stop anyone: it ranks those that finished as their end does, and there are five of them."""
         if self._trust is None:
-            early = np.array([self._points[trial] for trial in self._finals], dtype=np.float64)
-            final = np.array(list(self._finals.values()), dtype=np.float64)
+            early, final = self._ended()
             finite = np.isfinite(early).all(axis=1) & np.isfinite(final).all(axis=1)
             asked = -1.0 if self._options.trust is None else self._options.trust
             self._trust = int(finite.sum()) >= _FINALS and agreement(early[finite], final[finite]) >= asked
         return self._trust
 
+    def _ended(self) -> tuple[Points, Points]:
+        """Those that finished, as they were here and as they ended."""
+        shape = (len(self._finals), -1 if self._finals else 1)
+        early = np.array([self._points[trial] for trial in self._finals], dtype=np.float64).reshape(shape)
+        return early, np.array(list(self._finals.values()), dtype=np.float64).reshape(shape)
+
     def best(self) -> frozenset[int]:
-        """The trials that are among the best 1/eta now; all of them while the rung is not trusted."""
+        """The trials that go on now: the best 1/eta; all while the rung is not trusted; if `safe`, all with hope."""
         if self._best is None:
             options, points = self._options, np.array(list(self._points.values()), dtype=np.float64)
             eta = options.eta if self.trusted else 1
             marks = goes_on(points, eta=eta, minimum=options.minimum, spread=options.spread)
+            if options.safe:
+                marks = marks | hopeful(points, *self._ended())
             self._best = frozenset(trial for trial, mark in zip(self._points, marks, strict=True) if mark)
         return self._best
 
@@ -125,9 +151,10 @@ class Rung:
     def waiting(self, dominators: float = 0) -> list[int]:
         """The trials that wait with at least so many trials ahead of them for good.
 
-        Where the rung is not trusted nobody is ahead of anybody, but for those that are not numbers.
+        Where the rung is not trusted, or stops only what is hopeless, nobody is ahead of anybody, but for those that
+        are not numbers.
         """
-        if dominators and not self.trusted:
+        if dominators and (self._options.safe or not self.trusted):
             dominators = math.inf
         return [trial for trial, waiting in self._waiting.items() if waiting.dominators >= dominators]
 

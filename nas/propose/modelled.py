@@ -27,7 +27,8 @@ _Surveyed = tuple[Candidate, Array, Mapping[str, float]]
 _SURVEY = 48  # candidates that are costed before anything is proposed
 _POINTS = 128  # at which the cost axes are looked at
 _MOST = 250  # scores that the model takes in, and costs
-_GROWTH = 1.3  # of what is known, from one fit of a model to the next: fits cost more than predictions
+_FEW = 24  # known ones; up to them a model is fitted anew for each
+_GROWTH = 1.2  # of what is known beyond them, from one fit of a model to the next: fits cost more than predictions
 _MARGIN = 0.1  # of the cost range, beyond its end: else the costliest network could add nothing
 
 
@@ -250,8 +251,10 @@ class Modelled:
 
 def _milestone(count: int) -> int:
     """How many of so many known ones a model is fitted to: the same for a while, so that the fit can stay."""
-    steps = math.floor(math.log(count) / math.log(_GROWTH) + 1e-9)
-    return min(count, math.ceil(_GROWTH**steps))
+    if count <= _FEW:
+        return count
+    steps = math.floor(math.log(count / _FEW) / math.log(_GROWTH) + 1e-9)
+    return min(count, math.ceil(_FEW * _GROWTH**steps))
 
 
 def _settled(scored: list[_Known]) -> list[_Known]:

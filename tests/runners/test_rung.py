@@ -13,7 +13,7 @@ from scipy.stats import kendalltau
 from blocks.architecture import Architecture, Component
 from runners.halving import ParetoHalving
 from runners.protocol import Epoch, Halving, Paused, Proposal, Protocol, Stopped
-from runners.rung import agreement
+from runners.rung import agreement, hopeful
 
 EPOCHS = 4
 TRUST = Halving(grace=1, eta=2, minimum=1, trust=0.5)
@@ -164,3 +164,77 @@ def test_in_any_order_the_same_is_decided(trials):
             stopper.finish(trial, {}, epoch_of(EPOCHS, final))
         decided.append([stopper.goes_on(proposal_of(100 + n), epoch_of(1, n / 10)) for n in range(5)])
     assert decided[0] == decided[1]
+
+
+SAFE = Halving(grace=1, eta=2, minimum=1, safe=True)
+
+
+def test_safe_stops_nobody_until_five_have_finished_and_then_only_the_hopeless():
+    stopper = ParetoHalving(SAFE, SCORE)
+    for trial in range(5):  # each gains 0.2 but the last, which gains 0.4; the best ends at 0.7
+        score = 0.5 - 0.05 * trial
+        assert trained(stopper, trial, score, score + (0.4 if trial == 4 else 0.2)) == (EPOCHS, None)
+    assert trained(stopper, 5, 0.29, 0.5)[0] == 1  # 0.69 at most
+    assert trained(stopper, 6, 0.36, 0.5) == (EPOCHS, None)  # 0.76 perhaps
+    # Without it, that is not among the better half.
+    plain = ParetoHalving(Halving(grace=1, eta=2, minimum=1, promote=False), SCORE)
+    for trial in range(5):
+        trained(plain, trial, 0.5 - 0.05 * trial, 0.7)
+    assert trained(plain, 6, 0.36, 0.5)[0] == 1
+
+
+def test_safe_weighs_what_a_network_costs():
+    stopper = ParetoHalving(SAFE, TWO)
+    for trial in range(5):
+        trained(stopper, trial, 0.5, 0.7, macs=10.0)
+    assert trained(stopper, 5, 0.2, 0.3, macs=11.0)[0] == 1
+    assert trained(stopper, 6, 0.2, 0.3, macs=9.0) == (EPOCHS, None)
+
+
+def test_what_waited_goes_on_when_another_shows_how_much_can_be_gained():
+    stopper = ParetoHalving(SAFE, TWO, trials=8)
+    for trial in range(5):
+        trained(stopper, trial, 0.6, 0.65)
+    assert trained(stopper, 5, 0.3, 0.8) == (1, Paused(rung=1, missing=2 / 3))
+    assert stopper.lost() == []  # whoever is ahead of it: that may change
+    assert stopper.promotable() is None
+    assert trained(stopper, 6, 0.62, 1.0, macs=2.0) == (EPOCHS, None)  # 0.3 + 0.38 is more than 0.65
+    assert stopper.promotable() == 5
+
+
+POINTS = st.lists(st.tuples(st.integers(0, 8), st.integers(0, 8)), min_size=1, max_size=12)
+ENDED = st.lists(st.tuples(st.integers(0, 8), st.integers(0, 8), st.integers(-4, 2)), min_size=0, max_size=12)
+
+
+@given(POINTS, ENDED)
+@settings(deadline=None)
+def test_hope_is_lost_just_where_the_largest_gain_would_not_help(points, ended):
+    """By the definition, one point and one finished trial at a time; the second objective is a cost, which stays."""
+    here = np.array(points, dtype=np.float64)
+    early = np.array([(a, b) for a, b, _ in ended], dtype=np.float64).reshape(-1, 2)
+    final = np.array([(a + c, b) for a, b, c in ended], dtype=np.float64).reshape(-1, 2)
+    gain = min([0, *(c for _, _, c in ended)])
+    for point, hope in zip(points, hopeful(here, early, final), strict=True):
+        best = (point[0] + gain, point[1])
+        beaten = any(f[0] <= best[0] and f[1] <= best[1] and tuple(f) != best for f in final.tolist())
+        assert hope == (len(ended) < 5 or not beaten)
+
+
+@given(POINTS, ENDED, st.sampled_from([0.25, 2.0, 1024.0]), st.sampled_from([0.0, -3.0, 64.0]))
+@settings(deadline=None)
+def test_hope_knows_no_units_and_no_order(points, ended, factor, shift):
+    here = np.array(points, dtype=np.float64)
+    early = np.array([(a, b) for a, b, _ in ended], dtype=np.float64).reshape(-1, 2)
+    final = np.array([(a + c, b) for a, b, c in ended], dtype=np.float64).reshape(-1, 2)
+    units = np.array([factor, 1.0])
+    found = hopeful(here, early, final)
+    moved = [values * units + shift for values in (here, early, final)]
+    assert found.tolist() == hopeful(*moved).tolist()
+    assert found[::-1].tolist() == hopeful(here[::-1], early[::-1], final[::-1]).tolist()
+
+
+def test_what_is_no_number_has_no_hope():
+    points = np.array([[math.nan, 0.0], [0.0, 0.0]])
+    assert hopeful(points, np.zeros((0, 2)), np.zeros((0, 2))).tolist() == [False, True]
+    stopper = ParetoHalving(SAFE, SCORE)
+    assert trained(stopper, 0, math.nan, 0.5)[0] == 1
