@@ -51,7 +51,7 @@ OWN = {
     "camvid_quick": (
         *("camvid", (180, 240), 180, 240),
         {
-            **{"epochs": 22, "iterations": 4_050, "batch": 8, "optimizer": "adamw", "learning_rate": 3e-3},
+            **{"epochs": 15, "iterations": 3_000, "batch": 8, "optimizer": "adamw", "learning_rate": 3e-3},
             **{"weight_decay": 0.02, "schedule": "one_cycle", "ema": 0.99, "scale": (0.5, 2.0), "jitter": 0.3},
             **{"class_weights": "inverse_log", "evaluation": "whole"},
         },
