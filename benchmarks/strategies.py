@@ -165,8 +165,8 @@ def strategies(samplers: list[str], grace: int, eta: int) -> dict[str, Strategy]
     found |= {f"{name}, pareto_asha": partial(_ours, name, stopping) for name in samplers}
     trusting = Halving(grace=grace, eta=eta, trust=TRUST)
     found |= {f"{name}, pareto_asha, trust {TRUST}": partial(_ours, name, trusting) for name in samplers}
-    safe = Halving(grace=grace, eta=eta, safe=True)
-    found |= {f"{name}, pareto_asha, safe": partial(_ours, name, safe) for name in samplers}
+    careful = Halving(grace=grace, eta=eta, trust=TRUST, safe=True)
+    found |= {f"{name}, pareto_asha, trust {TRUST}, safe": partial(_ours, name, careful) for name in samplers}
     return found
 
 

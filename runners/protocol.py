@@ -220,7 +220,7 @@ class Halving:
             their scores at the rung as at their end, to this Kendall's tau at least; null trusts every rung at once.
             Where networks that learn slowly end best, nothing is stopped then.
         safe: a rung stops only what is hopeless, too: what a finished trial would still dominate if it gained as much
-            until its end as any finished trial has gained from that rung on; nobody before five have finished. It
+            until its end as any finished trial has gained from that rung on; nobody before ten have finished. It
             saves less than `1/eta` promises and gives up little. For samplers whose proposals are mostly worth
             finishing, such as `surrogate`.
     """

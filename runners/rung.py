@@ -14,7 +14,8 @@ from runners.ranking import Points, best
 
 Values = tuple[float, ...]
 
-_FINALS = 5  # finished trials without which nobody knows how well a rung ranks, nor what may still be gained
+_FINALS = 5  # finished trials without which nobody knows how well a rung ranks
+_GAINS = 10  # finished trials without which nobody knows how much may be gained from it on
 
 
 def goes_on(points: Points, *, eta: int, minimum: int, spread: Spread = "crowding") -> NDArray[np.bool_]:
@@ -57,7 +58,7 @@ def hopeful(points: Points, early: Points, final: Points) -> NDArray[np.bool_]:
     """
     known = np.isfinite(early).all(axis=1) & np.isfinite(final).all(axis=1)
     hopes = np.asarray(np.isfinite(points).all(axis=1))
-    if known.sum() < _FINALS:
+    if known.sum() < _GAINS:
         return hopes
     hoped = points + np.minimum((final[known] - early[known]).min(axis=0), 0.0)
     no_worse = (final[known][:, None] <= hoped[None]).all(axis=2)
