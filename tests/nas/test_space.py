@@ -348,7 +348,7 @@ def test_places_are_expanded_when_needed(monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize("name", sorted(shipped()))
 def test_shipped_spaces_are_valid(name: str) -> None:
     space = Space.load(name)
-    assert space.count() > 1 or space.published
+    assert space.count() > 1 or space.search.trials == 1  # one network, for `nas train`
     assert {"miou", "macs"} <= set(space.objectives)
 
 
