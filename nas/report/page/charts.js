@@ -62,8 +62,12 @@ const near = new IntersectionObserver((seen) => {
   for (const { isIntersecting, target } of seen) if (isIntersecting) drawNow(target.id);
 }, { rootMargin: "600px" });
 
+/** Heights are kept free from the start, so that nothing moves under the pointer while pictures are drawn. [px] */
+const heights = { "front-plot": 480, "progress-plot": 340, "choices-plot": 440, "curves-plot": 380 };
+
 function picture(id, draw) {
   pictures.set(id, { draw, drawn: false });
+  byId(id).style.minHeight = `${heights[id]}px`;
   near.observe(byId(id));
 }
 
@@ -72,6 +76,7 @@ function drawNow(id) {
   if (!held || held.drawn) return;
   held.drawn = true;
   held.draw(byId(id));
+  byId(id).style.minHeight = "";
   byId(id).dataset.drawn = "yes";
 }
 

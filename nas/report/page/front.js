@@ -39,7 +39,7 @@ function drawFront(node) {
     ...(by ? coloured(by, best, points, true) : [points(best, "front", { color: colourOf("accent"), size: 11, line: { color: colourOf("sheet"), width: 1.5 } })]),
   ].filter((trace) => trace.x.length);
   plot(node, traces, layout({
-    height: 480, uirevision: `${x} ${y}`,
+    height: heights["front-plot"], uirevision: `${x} ${y}`,
     xaxis: axis({ title: axisTitle(x), ...scaled(complete.map((i) => column(x)[i])), ...range(complete, x) }),
     yaxis: axis({ title: axisTitle(y), ...range(complete, y) }),
   }));
@@ -97,7 +97,7 @@ function drawProgress(node) {
     customdata: course.map((row) => place.get(row.trial)), hoverinfo: "none",
     line: { shape: "hv", width: 2, color: colourOf("accent") },
   }], layout({
-    height: 340, showlegend: false,
+    height: heights["progress-plot"], showlegend: false,
     xaxis: axis({ title: titled(costs[over]), rangemode: "tozero" }),
     yaxis: axis({ title: titled("hypervolume"), rangemode: "tozero", exponentformat: "power" }),
   }));

@@ -67,24 +67,24 @@ function drawChoices(node) {
       colorbar: { title: { text: escaped(label(study.y)), side: "right", font: { size: 12 } }, thickness: 10, outlinewidth: 0, len: 0.9 } },
     unselected: { line: { opacity: 0.06 } },
     dimensions: [...paths.map((path) => dimension(path, "questions", sorted)), dimension(study.x, "columns", sorted), dimension(study.y, "columns", sorted)],
-  }], layout({ height: 440, margin: { l: 128, r: 40, t: 60, b: 24 } }));
+  }], layout({ height: heights["choices-plot"], margin: { l: 128, r: 40, t: 60, b: 24 } }));
   const thinned = step > 1 ? ` The front and every ${step}th other of ${known.length} are drawn.` : "";
   byId("choices-words").textContent = `A line for each finished trial; those that chose the same lie side by side, the best on top. Drag along an axis to keep only what passes there; drag its name to move it.${thinned}`;
 }
 
+/** A line for each question, and under it one for each of its options, the best first. */
+const effectLines = Object.entries(Object.groupBy(study.effects.filter((row) => isNumber(row.difference)), (row) => row.question))
+  .flatMap(([head, rows]) => [{ head }, ...rows.sort((a, b) => b.difference - a.difference).map((row) => ({ row }))]);
+heights["effects-plot"] = effectLines.length ? 110 + 24 * effectLines.length : 0;
+heights["rungs-plot"] = study.rungs.length ? 320 : 0;
+
 function drawEffects(node) {
-  const known = study.effects.filter((row) => isNumber(row.difference));
+  const lines = effectLines;
   byId("effects-details").hidden = !study.effects.length;
-  if (!known.length) {
+  if (!lines.length) {
     byId("effects-words").textContent = "";
     nothing(node, study.effects.length ? "There are too few finished trials to tell the options apart." : "Nothing that varied has finished trials to compare.");
     return;
-  }
-  const groups = [...new Set(known.map((row) => row.question))];
-  const lines = [];
-  for (const question of groups) {
-    lines.push({ head: question });
-    for (const row of known.filter((one) => one.question === question).sort((a, b) => b.difference - a.difference)) lines.push({ row });
   }
   const clear = (row) => (isNumber(row.p) ? row.p < 0.05 : isNumber(row.low) && row.low * row.high > 0);
   const trace = (test, name, colour, hollow = false) => {
@@ -105,7 +105,7 @@ function drawEffects(node) {
     trace((row) => !clear(row) && isNumber(row.low), "not told apart", colourOf("dot")),
     trace((row) => !isNumber(row.low), "too few trials for an interval", colourOf("dot"), true),
   ].filter((one) => one.x.length), layout({
-    height: 110 + 24 * lines.length, showlegend: true, margin: { l: 60, r: 16, t: 30, b: 44 },
+    height: heights["effects-plot"], showlegend: true, margin: { l: 60, r: 16, t: 30, b: 44 },
     xaxis: axis({ title: titled("difference in mIoU"), zeroline: true, zerolinecolor: colourOf("soft"), tickformat: "+.3~f" }),
     yaxis: axis({ range: [-lines.length + 0.4, 0.6], showgrid: false, fixedrange: true, tickvals: lines.map((_, at) => -at),
       ticktext: lines.map((line) => (line.head ? `<b>${escaped(shortened(shortName(line.head), 40))}</b>` : escaped(shortened(String(line.row.option), 34)))) }),
@@ -169,7 +169,7 @@ function drawCurves(node) {
     curveTrace(cut, "stopped early or unfinished", colourOf("wait"), 1.2, 0.55), curveTrace(others, "finished", colourOf("dot"), 1.2, 0.7),
     curveTrace(best, "front", colourOf("accent"), 2, 1),
   ].filter((trace) => trace.x.length), layout({
-    height: 380,
+    height: heights["curves-plot"],
     xaxis: axis({ title: titled("epoch"), range: [1 - 0.02 * longest, 1.01 * longest], nticks: 12, tickformat: "d" }), yaxis: axis({ title: titled("mIoU") }),
     shapes: study.rungs.map(({ epochs }) => ({ type: "line", xref: "x", yref: "paper", x0: epochs, x1: epochs, y0: 0, y1: 1, line: { color: colourOf("soft"), width: 1, dash: "dot" } })),
   }));
@@ -186,7 +186,7 @@ function drawRungs(node) {
   }
   const cost = column(study.x), gap = 0.05, wide = (1 - gap * (rungs.length - 1)) / rungs.length;
   const scale = scaled(rungs.flatMap((rung) => rung.trials.map((index) => cost[index])).filter(isNumber), true);
-  const shape = { height: 320, annotations: [], margin: { l: 60, r: 16, t: 70, b: 48 }, legend: { orientation: "h", x: 0, y: 1.2, yanchor: "bottom", font: { size: 12 } } };
+  const shape = { height: heights["rungs-plot"], annotations: [], margin: { l: 60, r: 16, t: 70, b: 48 }, legend: { orientation: "h", x: 0, y: 1.2, yanchor: "bottom", font: { size: 12 } } };
   const traces = [];
   rungs.forEach((rung, at) => {
     const suffix = at ? at + 1 : "", left = at * (wide + gap);
