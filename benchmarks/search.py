@@ -113,12 +113,15 @@ def read(files: Sequence[Path]) -> dict[str, dict[str, list[dict[str, float]]]]:
     for line in lines:
         landscape, strategy, seed = line.pop("landscape"), line.pop("strategy"), line.pop("seed")
         found.setdefault(landscape, {}).setdefault(strategy, {})[seed] = line
-    # Strategies of which some seeds are missing cannot be paired with the others.
-    most = {name: max(len(runs) for runs in by.values()) for name, by in found.items()}
-    return {
-        name: {t: [runs[n] for n in sorted(runs)] for t, runs in by.items() if len(runs) == most[name]}
-        for name, by in found.items()
-    }
+    complete: dict[str, dict[str, list[dict[str, float]]]] = {}
+    for name, by in found.items():
+        seeds = sorted(max((runs.keys() for runs in by.values()), key=len))
+        for strategy, runs in by.items():
+            if sorted(runs) == seeds:
+                complete.setdefault(name, {})[strategy] = [runs[seed] for seed in seeds]
+            else:
+                print(f"{name}: {strategy} is left out: it cannot be paired, seeds are missing", file=sys.stderr)
+    return complete
 
 
 def main() -> None:

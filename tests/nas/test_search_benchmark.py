@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
 from scipy.stats import kendalltau
 
 from benchmarks.landscapes import EPOCHS, RULES, Landscape
-from benchmarks.search import compared, measured
+from benchmarks.search import compared, measured, read
 from benchmarks.strategies import Task, has_syne_tune, strategies
 from nas.propose.candidates import protocol_of
 from nas.study.work import info_of
@@ -82,3 +83,21 @@ def test_the_table_compares_with_the_first_strategy():
     assert rows[1]["at 0.25"].startswith("0.935")
     assert rows[0]["gain at 1"].startswith("+0.000")
     assert rows[1]["gain at 1"].startswith("+0.040")
+
+
+def test_runs_that_were_written_are_paired_by_seed_or_left_out(tmp_path, capsys):
+    def lines(strategy, finals):
+        rows = ({**measured([0.5, final], [40, 200], 200), "strategy": strategy} for final in finals)
+        return [json.dumps({"landscape": "late", "seed": seed, **row}) for seed, row in enumerate(rows)]
+
+    plain, careful = lines("tpe, no stopping", [0.7, 0.9]), lines("tpe, pareto_asha", [0.8, 1.0])
+    few = lines("tpe, pareto_asha, trust 0.5", [0.9])
+    (tmp_path / "a.jsonl").write_text("\n".join([*plain[::-1], few[0]]))
+    (tmp_path / "b.jsonl").write_text("\n".join(careful))
+    runs = read([tmp_path / "a.jsonl", tmp_path / "b.jsonl"])["late"]
+    assert list(runs) == ["tpe, no stopping", "tpe, pareto_asha"]
+    assert "trust 0.5 is left out" in capsys.readouterr().err
+    rows = compared(runs)
+    assert rows[0]["over no stopping"] == ""
+    # Seed by seed 0.1 more, which has no spread, though the lines were in another order.
+    assert rows[1]["over no stopping"] == "+0.100 [+0.100, +0.100]"
