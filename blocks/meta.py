@@ -51,7 +51,7 @@ def _batch_norm(x: Tensor, weight: Any, bias: Any, mean: Any, var: Any, training
     return torch.empty_like(x), x.new_empty(0), x.new_empty(0)
 
 
-def _alike(a: Tensor, b: Any, **scale: Any) -> Tensor | None:
+def _alike(a: Tensor, b: Any, *, alpha: Any = 1) -> Tensor | None:
     """Arithmetic of a tensor with one that lies like it or is spread over it, or with a number."""
     if not isinstance(b, Tensor):
         return _least(a, b)
@@ -68,7 +68,7 @@ def _least(a: Tensor, bound: Any) -> Tensor | None:
     return torch.empty_like(a) if dense and a.is_floating_point() else None
 
 
-def _addmm(bias: Tensor, a: Tensor, b: Tensor, **scale: Any) -> Tensor | None:
+def _addmm(bias: Tensor, a: Tensor, b: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor | None:
     return a.new_empty(a.shape[0], b.shape[1]) if a.dtype == b.dtype == bias.dtype and b.is_meta else None
 
 
