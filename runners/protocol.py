@@ -221,8 +221,9 @@ class Halving:
             Where networks that learn slowly end best, nothing is stopped then.
         safe: a rung stops only what is hopeless, too: what a finished trial would still dominate if it gained as much
             until its end as any finished trial has gained from that rung on; nobody before ten have finished. It
-            saves less than `1/eta` promises and gives up little. For samplers whose proposals are mostly worth
-            finishing, such as `surrogate`.
+            saves less than `1/eta` promises. For samplers whose proposals are mostly worth finishing, such as
+            `surrogate`, and together with `trust`: where the better networks learn more slowly, those that finished
+            first tell too little of what they will gain.
     """
 
     grace: Annotated[int, Range(1, 10_000)] = 1

@@ -101,11 +101,13 @@ class Rung:
         self._best = None
 
     def finish(self, trial: int, values: Values) -> None:
-        """A trial that was here has come to the end of its schedule: the rung can be told whether it ranks well."""
-        if trial in self._points:
+        """A trial that was here has come to the end of its schedule: what the rung is judged by."""
+        options = self._options
+        if trial in self._points and (options.safe or options.trust is not None):
             self._finals[trial] = values
-            self._trust = True if self._options.trust is None else None
             self._best = None
+            if options.trust is not None:
+                self._trust = None
 
     @property
     def trusted(self) -> bool:
