@@ -113,7 +113,7 @@ class Trial:
             size=protocol.size,
             subject=train.subject,
             world=self._world,
-            # Most of a loader's work on a sample that is decoded already; to a GPU, some kernels.
+            # Bytes and strengths travel to a GPU; what a loader would compute for each image are some kernels there.
             colours=self._device.type != "cuda",
         )
 

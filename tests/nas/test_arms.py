@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import replace
 
@@ -96,6 +97,15 @@ def test_the_caption_says_what_is_shared_and_why_this_test(store):
     for said in ("data shapes (size [120,160])", "backbone timm (model resnet18)", "epochs 3", "seeds 0, 1, 2", "paired t-test", "because runs of one seed share", "Holm's method for 2 comparisons", "only large effects"):  # fmt: skip
         assert said in caption
     assert "context" not in caption.split("mIoU")[0]
+
+
+@pytest.mark.usefixtures("filled")
+def test_iterations_are_said_where_the_recipe_counts_in_them(store):
+    found = comparison(store, "camvid")
+    for counted, said in (("0", False), ("80000", True)):
+        shared = {**found.shared, "training.iterations": counted}
+        assert ("iterations 80000" in sheet(dataclasses.replace(found, shared=shared)).caption) is said
+        assert ("iterations" in sheet(dataclasses.replace(found, shared=shared)).caption) is said
 
 
 @pytest.mark.usefixtures("filled")
