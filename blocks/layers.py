@@ -33,6 +33,52 @@ class BatchNorm(nn.BatchNorm2d):
         return super().forward(x)
 
 
+class AtrousConv(nn.Conv2d):
+    """A dilated convolution that keeps height and width and trains without the taps that only ever meet padding.
+
+    A tap that lies further from the middle than the map is long meets nothing but zeros, wherever the kernel stands:
+    at rate 24 on a map of 16x20, a 3x3 kernel does the work of a 1x1 one (Chen et al., "Rethinking Atrous Convolution
+    for Semantic Image Segmentation", section 3.3). The result and the gradients are those of `nn.Conv2d`. Evaluation
+    keeps all taps: costs are counted there, as published ones are, and exported graphs take images of other sizes.
+
+    Shape:
+        input:  (N, inputs, H, W)
+        output: (N, outputs, H, W)
+
+    Args:
+        inputs: channels that come in. [count]
+        outputs: channels that go out. [count]
+        kernel: odd side of the kernel. [px]
+        dilation: distance between the kernel's taps. [px]
+        groups: how many parts the channels are convolved in. [count]
+        bias: add one number to each channel.
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, *, dilation: int, groups: int = 1, bias: bool = True
+    ) -> None:
+        padding = dilation * (kernel // 2)
+        super().__init__(inputs, outputs, kernel, padding=padding, dilation=dilation, groups=groups, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if torch.compiler.is_compiling():
+            return super().forward(x)
+        rate, rows, columns = self.dilation[0], *self._met(x)
+        middle = self.kernel_size[0] // 2
+        taps = self.weight[:, :, middle - rows : middle + rows + 1, middle - columns : middle + columns + 1]
+        if x.device.type == "cpu" and self.groups > 1 and rate > 4:
+            # There torch is 2 to 3 times as fast with such kernels where a map's channels lie one after another.
+            x, taps = x.contiguous(), taps.reshape(-1).view(taps.shape)
+        return F.conv2d(x, taps, self.bias, 1, (rows * rate, columns * rate), rate, self.groups)
+
+    def _met(self, x: Tensor) -> tuple[int, int]:
+        """How far from the middle the taps are that meet the map, up or down and left or right. [count]"""
+        middle, rate = self.kernel_size[0] // 2, self.dilation[0]
+        if not self.training:
+            return middle, middle
+        return min(middle, (x.shape[-2] - 1) // rate), min(middle, (x.shape[-1] - 1) // rate)
+
+
 def conv_norm_act(
     inputs: int,
     outputs: int,
@@ -56,8 +102,12 @@ def conv_norm_act(
         bias: give the convolution a bias, which the normalisation undoes but published sizes count.
         act: makes the activation, or None for none.
     """
-    padding = dilation * (kernel // 2)
-    conv = nn.Conv2d(inputs, outputs, kernel, stride, padding, dilation, groups, bias=bias)
+    conv: nn.Conv2d
+    if dilation > 1 and stride == 1:
+        conv = AtrousConv(inputs, outputs, kernel, dilation=dilation, groups=groups, bias=bias)
+    else:
+        padding = dilation * (kernel // 2)
+        conv = nn.Conv2d(inputs, outputs, kernel, stride, padding, dilation, groups, bias=bias)
     return nn.Sequential(conv, BatchNorm(outputs), *([act()] if act else []))
 
 
