@@ -36,7 +36,7 @@ class Loop:
         return F.cross_entropy(logits.float(), labels, ignore_index=IGNORE)
 
     def bare(self, batches: Iterable[Batch], steps: int) -> None:
-        """As small as a loop with a schedule and clipping can be."""
+        """As small as a loop with a schedule can be."""
         self.network.train()
         total = torch.zeros((), device=self.device)
         for batch in batches:
@@ -46,7 +46,6 @@ class Loop:
             self.optimizer.zero_grad()
             loss = self.forward(images, labels)
             loss.backward()
-            nn.utils.clip_grad_norm_(self.network.parameters(), self.training.clip)
             self.optimizer.step()
             total += loss.detach()
             self.steps_done += 1

@@ -5,14 +5,15 @@
 
 All sides train a DeepLabV3+ (output stride 16, rates 12, 24 and 36, separable, 256 channels) on generated images:
 
-    recipe      `runners.trial.Trial`: loader, augmentation, losses, schedule, clipping and book-keeping, as configured
+    recipe      `runners.trial.Trial`: loader, augmentation, losses, schedule and book-keeping, as configured, but no
+                clipping, which no side has
     bare        the same network, written by hand: the same loader and augmentation, the rate set by the same formula,
-                AdamW in the same two groups, cross-entropy, clipping; the losses summed on the device
+                AdamW in the same two groups, cross-entropy; the losses summed on the device
     in memory   the bare loop over augmented batches that lie in memory already
     pass        forward and backward alone, over and over on one batch on the device
     smp         segmentation_models.pytorch's DeepLabV3Plus on the same timm encoder in its documented loop: logits,
                 loss, backward, step; with the loader and augmentation of the others, the images normalised, the same
-                AdamW at a fixed rate, no clipping, and cross-entropy. Its decoder has one separable convolution at
+                AdamW at a fixed rate, and cross-entropy. Its decoder has one separable convolution at
                 stride 4, where the paper has two: ours, too, unless `--depth 2` asks for the paper's. Ours has norms
                 between their halves, smp's has none
     smp last    the same with weights and images in torch's channels_last layout, which ours have as well
@@ -65,6 +66,7 @@ def deeplab(backbone: str, depth: int) -> Architecture:
             backbone=Component.of("timm", {"model": backbone, "output_stride": 16}),
             context=Component.of("aspp", {"rates": (12, 24, 36), "separable": True}),
             align=Component.of("deeplab_plus", {"depth": depth}),
+            head=Component.of("linear", {"dropout": 0.0}),
         )
     )
 
@@ -75,7 +77,7 @@ def proposal_of(given: argparse.Namespace) -> tuple[Proposal, DataSet]:
     images = {"size": (height, width), "train": given.steps * given.batch, "val": _VALIDATED * given.batch}
     component = Component.of("shapes", images)
     data = dataset(component, {})
-    options = {"epochs": _ROUNDS, "batch": given.batch, "precision": given.precision, "norms": "batch"}
+    options = {"epochs": _ROUNDS, "batch": given.batch, "precision": given.precision, "norms": "batch", "clip": 0.0}
     protocol = Protocol(
         data=component,
         data_fingerprint=data.fingerprint(),
