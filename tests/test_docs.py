@@ -63,6 +63,7 @@ def followed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("tutorial")
 def test_every_command_of_the_tutorial_runs(
     followed: tuple[Path, dict[str, subprocess.CompletedProcess[str]]],
 ) -> None:
@@ -85,6 +86,7 @@ def test_every_command_of_the_tutorial_runs(
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("tutorial")
 @pytest.mark.parametrize("number", range(len(QUERIES)))
 def test_every_query_runs_on_a_real_store(
     followed: tuple[Path, dict[str, subprocess.CompletedProcess[str]]], number: int
@@ -97,6 +99,7 @@ def test_every_query_runs_on_a_real_store(
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("tutorial")
 def test_the_front_in_sql_is_the_front(
     followed: tuple[Path, dict[str, subprocess.CompletedProcess[str]]],
 ) -> None:
