@@ -66,6 +66,8 @@ class AtrousConv(nn.Conv2d):
         rate, rows, columns = self.dilation[0], *self._met(x)
         middle = self.kernel_size[0] // 2
         taps = self.weight[:, :, middle - rows : middle + rows + 1, middle - columns : middle + columns + 1]
+        if rows == columns == 0 and self.groups == self.in_channels == self.out_channels and self.bias is None:
+            return x * taps.reshape(1, -1, 1, 1).to(x.dtype)
         if x.device.type == "cpu" and self.groups > 1 and rate > 4:
             # There torch is 2 to 3 times as fast with such kernels where a map's channels lie one after another.
             x, taps = x.contiguous(), taps.reshape(-1).view(taps.shape)

@@ -41,17 +41,19 @@ def test_stride_1_keeps_height_and_width(kernel, dilation):
 @pytest.mark.parametrize("kernel", [1, 3, 5])
 @pytest.mark.parametrize("rate", [2, 3, 4, 6, 12])
 @pytest.mark.parametrize("size", [(6, 7), (3, 13), (12, 1), (13, 25)])
-def test_taps_that_meet_only_padding_are_left_out_unnoticed(kernel, rate, size):
-    ours = AtrousConv(4, 6, kernel, dilation=rate, groups=2)
-    theirs = nn.Conv2d(4, 6, kernel, padding=rate * (kernel // 2), dilation=rate, groups=2)
+@pytest.mark.parametrize("form", [(4, 6, 2, True), (4, 4, 4, False), (4, 6, 1, False)])
+def test_taps_that_meet_only_padding_are_left_out_unnoticed(kernel, rate, size, form):
+    inputs, outputs, groups, bias = form
+    ours = AtrousConv(inputs, outputs, kernel, dilation=rate, groups=groups, bias=bias)
+    theirs = nn.Conv2d(inputs, outputs, kernel, padding=rate * (kernel // 2), dilation=rate, groups=groups, bias=bias)
     theirs.load_state_dict(ours.state_dict())
-    given = torch.randn(2, 4, *size)
+    given = torch.randn(2, inputs, *size)
     found = []
     for conv in (ours, theirs):
         x = given.clone().requires_grad_()
         out = conv(x)
         out.square().sum().backward()
-        found.append((out, x.grad, conv.weight.grad, conv.bias.grad))
+        found.append((out, x.grad, *(p.grad for p in conv.parameters())))
     for left, right in zip(*found, strict=True):
         torch.testing.assert_close(left, right, rtol=1e-4, atol=1e-5)
 
