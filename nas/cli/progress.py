@@ -37,6 +37,7 @@ def progress(
     format: FormatOption = "table",
 ) -> None:
     """Show how the hypervolume of the front grew with the epochs and hours spent."""
+    from nas.report.fronts import differing, trained_on
     from nas.report.paths import draw_paths
     from nas.report.progress import progress_of, stated, table_rows
     from nas.store import Store
@@ -45,6 +46,7 @@ def progress(
     with Store.open(store, create=False) as opened:
         names, axes = read_studies(opened, studies, objective or ())
         found = progress_of(opened, names, axes, reference, gpus)
+        notes = differing(trained_on(opened, names))
     people = format in ("table", "md")
     columns = ("study", "trial", "epochs", found.hours, "hypervolume")[int(len(names) == 1) :]
     title = f"Hypervolume of the front, from {stated(found.reference, axes)}; 1 is a perfect network at no cost"
@@ -52,6 +54,8 @@ def progress(
     if format == "table" and picture:
         words = "epochs trained" if over == "epochs" else "GPU hours" if found.hours == "gpu_hours" else "hours"
         typer.echo("\n" + draw_paths(found.paths, over=over, title=words))
+    if people and notes:
+        typer.echo("\n" + "\n".join(notes))
 
 
 def compare(
@@ -66,12 +70,13 @@ def compare(
 ) -> None:
     """Compare two studies: front members gained and lost, hypervolume, and networks that both have trained."""
     from nas.analysis.comparison import compare as lay
+    from nas.report.fronts import differing, trained_on
     from nas.report.progress import recorded, reference_of, stated
     from nas.store import Store
 
     check_format(format)
     with Store.open(store, create=False) as opened:
-        _, axes = read_studies(opened, (first, second), objective or ())
+        names, axes = read_studies(opened, (first, second), objective or ())
         columns: Sequence[str] = (
             "number",
             "state",
@@ -83,6 +88,7 @@ def compare(
             *_SLOTS,
         )
         rows = [recorded(opened, opened.find_study(name)["id"], columns) for name in (first, second)]
+        notes = differing(trained_on(opened, names))
     found = lay(rows[0], rows[1], axes.objectives, reference_of(reference, axes.objectives))
     own = ["number", *axes.shown, *_SLOTS]
     if format in ("json", "csv"):
@@ -107,6 +113,8 @@ def compare(
         ),
     ):
         _show(title, of, said, format)
+    if notes:
+        typer.echo("\n" + "\n".join(notes))
 
 
 def _show(title: str, rows: Sequence[dict[str, Any]], columns: Sequence[str], format: str) -> None:

@@ -27,11 +27,11 @@ def begun(store: Store, name: str = "camvid") -> int:
     return store.create_study(name, space=f"name: {name}", objectives=objectives, budget={"macs": 1e10}, seed=0)
 
 
-def protocol_of(rate: float = 1e-3, epochs: int = 3) -> Protocol:
+def protocol_of(rate: float = 1e-3, epochs: int = 3, size: tuple[int, int] = (120, 160)) -> Protocol:
     return Protocol(
-        data=Component.of("shapes", {"size": (120, 160)}),
+        data=Component.of("shapes", {"size": size}),
         data_fingerprint="0123456789abcdef",
-        size=(120, 160),
+        size=size,
         classes=3,
         image_channels=3,
         training=(("epochs", epochs), ("learning_rate", rate), ("scale", (0.5, 2.0))),
@@ -85,6 +85,7 @@ def lived(
     model: str = "resnet18",
     channels: int = 512,
     rate: float = 1e-3,
+    size: tuple[int, int] = (120, 160),
     seed: int = 0,
     macs: int = 1_000_000_000,
     mious: Sequence[float] = (0.1, 0.2, 0.3),
@@ -92,7 +93,7 @@ def lived(
     started: bool = True,
 ) -> int:
     """Let a trial live its life: proposed, started, an epoch for each mIoU, ended."""
-    architecture, protocol = architecture_of(context, model, channels), protocol_of(rate)
+    architecture, protocol = architecture_of(context, model, channels), protocol_of(rate, size=size)
     trial_id = store.propose(
         study_id,
         store.next_number(study_id),

@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -238,3 +239,16 @@ def test_two_studies_are_compared(nas: Nas, filled: Store, add: Add) -> None:
     assert [row["number"] for row in kinds["lost"]] == [1]
     shared = [(row["first"], row["second"], row["same"], row["miou_change"]) for row in kinds["shared"]]
     assert shared == [("1", "1", "result", pytest.approx(0.1)), ("0", "0", "result", 0)]
+
+
+@pytest.mark.parametrize("verb", ["front", "progress", "compare"])
+def test_studies_of_different_data_are_said_to_be_no_match(nas: Nas, filled: Store, add: Add, verb: str) -> None:
+    add(filled, study_of(filled, "same"), context="ocr")
+    add(filled, study_of(filled, "small"), context="ocr", size=(60, 80))
+    assert "differ in their data" not in nas(verb, "camvid", "same").out
+    found = re.search(
+        r"differ in their data or its size \(camvid: (.*), small: (.*)\): their mIoU", nas(verb, "camvid", "small").out
+    )
+    assert found and found[1] != found[2]
+    assert all(words.startswith("shapes ") for words in found.groups())
+    assert "differ" not in nas(verb, "camvid", "small", "--format", "json").out
