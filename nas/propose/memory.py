@@ -60,11 +60,6 @@ class Memory:
         """A paused trial has ended: the sampler has heard of it, the dashboard has not."""
         self._copy(row, self._frozen(row, {}))
 
-    def calm(self) -> None:
-        """The search has begun a trial and writes nothing for a while: a good moment for the dashboard's copy."""
-        if self._mirror is not None:
-            self._mirror.calm()
-
     def drop(self, trial: optuna.Trial) -> None:
         """Close a trial without an outcome: it was interrupted and will be proposed again, or could not be made."""
         self.study.tell(trial, state=optuna.trial.TrialState.FAIL, skip_if_finished=True)

@@ -18,7 +18,6 @@ from pathlib import Path
 from optuna.trial import FrozenTrial
 
 _log = logging.getLogger("nas")
-_PATIENCE = 1.0  # for the search to begin its next trial; it may have none. [s]
 _COPIER = Path(__file__).with_name("mirrored.py")
 
 
@@ -36,7 +35,6 @@ class Mirror:
         self._process = subprocess.Popen(
             [sys.executable, "-P", str(_COPIER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
-        self._calm = threading.Event()
         self._queue: queue.SimpleQueue[object] = queue.SimpleQueue()
         self._queue.put((url, study, dict(objectives)))
         # A pipe holds little: what does not fit waits here, not in the search.
@@ -45,16 +43,10 @@ class Mirror:
 
     def add(self, trial: FrozenTrial) -> None:
         """Have a trial copied, soon; one that is there already is left alone."""
-        self._calm.clear()
         self._queue.put(trial)
-
-    def calm(self) -> None:
-        """The search has written down what it does next: whoever copies now keeps nobody waiting."""
-        self._calm.set()
 
     def close(self) -> None:
         """Wait until everything is copied."""
-        self._calm.set()
         self._queue.put(None)
         self._thread.join()
         said, _ = self._process.communicate()
@@ -68,8 +60,6 @@ class Mirror:
         try:
             while True:
                 item = self._queue.get()
-                # After an outcome come the writes of the next trial. They share one file with the copy, and its lock.
-                self._calm.wait(_PATIENCE)
                 pickle.dump(item, pipe)
                 pipe.flush()
                 if item is None:

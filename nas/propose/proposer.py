@@ -130,7 +130,6 @@ class OptunaProposer:
     def started(self, trial: int, *, host: str, device: str) -> None:
         """A worker has begun with it."""
         self._store.start(self._ids[trial], host, device)
-        self.memory.calm()
 
     def epoch(self, trial: int, epoch: Epoch) -> None:
         """Record an epoch, before it counts."""

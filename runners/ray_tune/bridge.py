@@ -57,6 +57,7 @@ class Bridge:
         self._refused_at: int | None = None  # how many were open when the proposer had nothing
         self.complete = False  # the proposer has no more
         self.interrupted = False  # some proposals were cut short
+        self._ending = False  # nothing more is begun
 
     def __reduce__(self) -> tuple[Callable[[], None], tuple[()]]:
         return _nothing, ()
@@ -68,12 +69,13 @@ class Bridge:
             NasError: see `check`.
         """
         self.check()
-        if len(self._open) >= self._concurrent or (self._packing is not None and self._packing.full):
+        refused = len(self._open) == self._refused_at and not self._lost
+        if refused or len(self._open) >= self._concurrent or (self._packing is not None and self._packing.full):
             return None
+        if self.complete:
+            return Searcher.FINISHED  # type: ignore[no-any-return]
         if self._lost:
             return self._handed(ray_id, self._lost.pop(0))
-        if len(self._open) == self._refused_at:
-            return None
         proposal = self._proposer.propose()
         if proposal is None and self._open:
             # Not the end yet: one in training may still turn out not to count. Asked again when the next has ended.
@@ -84,6 +86,23 @@ class Bridge:
             return Searcher.FINISHED  # type: ignore[no-any-return]
         self._refused_at = None
         return self._handed(ray_id, proposal)
+
+    def following(self, ray_id: str) -> dict[str, Any] | None:
+        """Ask for what a worker goes on with whose network has ended, so that Tune need not set up another trial.
+
+        None where it has not ended, where there is nothing (now), and where the next may need another share of a GPU.
+        """
+        if ray_id in self._open or self._packing is not None or self._ending or self._broken is not None:
+            return None
+        try:
+            config = self.suggest(ray_id)
+            if not isinstance(config, dict):
+                return None
+            self.started(ray_id)
+        except Exception as error:
+            self._broken = error
+            return None
+        return config
 
     def _handed(self, ray_id: str, proposal: Proposal) -> dict[str, Any]:
         self._open[ray_id] = proposal
@@ -192,6 +211,7 @@ class Bridge:
 
     def interrupt(self) -> None:
         """End what is still open as interrupted."""
+        self._ending = True
         for number, proposal in enumerate(self._lost):
             self._open[f"lost {number}"] = proposal
         self._lost.clear()

@@ -61,18 +61,27 @@ class Spent(tune.Stopper):  # type: ignore[misc]
 
 
 class Decide(FIFOScheduler):  # type: ignore[misc]
-    """Ray's scheduler: it is the first to hear a result, so recording and early stopping happen here, in this order."""
+    """Ray's scheduler: it is the first to hear a result, so recording and early stopping happen here, in this order.
+
+    A trial of Tune's carries one network after another, as long as there is a next one for its place: to set up another
+    trial takes Tune as long as the rest of its work, and when it ends, it writes down every trial that it ever had.
+    """
 
     def __init__(self, bridge: Bridge) -> None:
         super().__init__()
         self._bridge = bridge
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
-        """Record, then continue or stop."""
-        return self._bridge.result(trial.trial_id, result)
+        """Record, then continue with this network or the next, or stop."""
+        decision = self._bridge.result(trial.trial_id, result)
+        if decision == self.STOP and (config := self._bridge.following(trial.trial_id)) is not None:
+            # An actor does what one caller asks in the order in which it asks: this comes before the next step.
+            trial.temporary_state.ray_actor.take.remote(config)
+            return self.CONTINUE  # type: ignore[no-any-return]
+        return decision
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
-        """The last result of a trial comes here instead."""
+        """The last result of a trial comes here, too."""
         self._bridge.result(trial.trial_id, result)
 
 

@@ -25,9 +25,15 @@ if TYPE_CHECKING:
 class Worker(tune.Trainable):  # type: ignore[misc]
     """Train one epoch a step; the config is a proposal and its job, a result holds `epoch`, `outcome` or both."""
 
+    _next: dict[str, Any] | None = None
+
     def setup(self, config: dict[str, Any]) -> None:
         """Take the first trial of this process."""
         self.reset_config(config)
+
+    def take(self, config: dict[str, Any]) -> None:
+        """Go on with this network from the next step on; the one in hand has ended."""
+        self._next = config
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Drop whatever is left of the trial before and take the next; torch, timm and the decoded data stay."""
@@ -37,6 +43,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         self._data: Component = new_config["data"]
         self._recipe: Recipe | None = new_config["recipe"]
         self._deadline = Deadline(self._work)
+        self._next = None
         return True
 
     def cleanup(self) -> None:
@@ -51,9 +58,11 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         from runners.failure import failure
         from runners.ranks import LostRankError, placed
 
+        if self._next is not None:
+            self.reset_config(self._next)
         place, described = placed(self._work)
         where = {"host": socket.gethostname(), "device": described}
-        result: dict[str, Any] = {**where, "done": False}
+        result: dict[str, Any] = {**where}
         try:
             with exiting(self._deadline, self._work.traces(self._proposal.trial)):
                 result |= self._advance(place)
@@ -64,7 +73,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
             if "CUDA error" in str(error) or isinstance(error, LostRankError):
                 # The process cannot use its GPU again after this, or one of several is gone; Ray replaces it.
                 raise
-            result |= {"outcome": failure(error), "done": True}
+            result |= {"outcome": failure(error)}
         return result
 
     def _advance(self, place: torch.device) -> dict[str, Any]:
@@ -81,9 +90,9 @@ class Worker(tune.Trainable):  # type: ignore[misc]
             if epoch.epoch < self._proposal.epochs:
                 return {"epoch": epoch}
             # The last epoch and the outcome travel together: no extra round trip.
-            return {"epoch": epoch, "outcome": _rest(self._running), "done": True}
+            return {"epoch": epoch, "outcome": _rest(self._running)}
         except StopIteration as end:
-            return {"outcome": end.value, "done": True}
+            return {"outcome": end.value}
 
 
 def _standard(work: Work) -> Recipe:

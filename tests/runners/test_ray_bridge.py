@@ -20,7 +20,7 @@ class Counting:
     def __init__(self, proposal):
         self.proposal, self.proposed, self.asked, self.ended_as = proposal, 0, 0, []
         self.retries, self.full = [], False
-        self.spent = False
+        self.spent, self.begun = False, []
 
     def propose(self):
         self.asked += 1
@@ -33,7 +33,8 @@ class Counting:
     def over(self):
         return self.spent
 
-    def started(self, trial, *, host, device): ...
+    def started(self, trial, *, host, device):
+        self.begun.append(trial)
 
     def epoch(self, trial, epoch): ...
 
@@ -114,6 +115,43 @@ def test_early_stopping_hears_the_last_epoch_too_though_it_comes_with_the_outcom
     bridge.check()
     assert heard == [(0, 1)]
     assert proposer.ended_as == [Finished()]
+
+
+def test_a_worker_whose_network_has_ended_goes_on_with_the_next(bridge, epoch):
+    bridge, proposer = bridge
+    bridge.suggest("a")
+    assert bridge.following("a") is None  # it has one
+    bridge.result("a", {"epoch": epoch, "outcome": Rejected("latency_ms", 2.0, 1.0)})
+    assert bridge.following("a")["proposal"].trial == 1
+    assert proposer.begun == [1]  # of the first, Tune tells
+    bridge.lost("a", "The actor died unexpectedly", machines=True)
+    assert [trial for trial, _ in proposer.retries] == [1]
+
+
+def test_nothing_follows_where_there_is_nothing_and_once_the_sweep_is_being_ended(bridge):
+    bridge, proposer = bridge
+    for name in "ab":
+        bridge.suggest(name)
+    bridge.result("a", {"outcome": Finished()})
+    assert bridge.following("a") is None
+    bridge.result("b", {"outcome": Rejected("latency_ms", 2.0, 1.0)})
+    bridge.interrupt()
+    assert bridge.following("b") is None
+    assert proposer.proposed == 2
+
+
+def test_what_goes_wrong_while_the_next_is_looked_for_ends_the_sweep(bridge):
+    bridge, proposer = bridge
+    bridge.suggest("a")
+    bridge.result("a", {"outcome": Finished()})
+
+    def full():
+        raise StoreError("the disk is full")
+
+    proposer.propose = full
+    assert bridge.following("a") is None
+    with pytest.raises(StoreError, match="full"):
+        bridge.check()
 
 
 def test_each_proposal_ends_exactly_once(bridge):

@@ -45,7 +45,7 @@ def resident():
 worker, sizes = Worker(config(0)), []
 for trial in range(50):
     if trial:
-        assert worker.reset_config(config(trial))
+        worker.take(config(trial))
     # Some are stopped early, as a scheduler does it.
     for _ in range(1 + trial % 2):
         result = worker.step()
