@@ -164,7 +164,7 @@ def main() -> None:
             lambda trials, at: documented(trials, at, reuse=True),
         ),
         "the same search, kept in SQLite, reuse_actors": (
-            arguments.plain,
+            arguments.trials,
             lambda trials, at: documented(trials, at, reuse=True, kept=True),
         ),
     }
