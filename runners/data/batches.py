@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Final
+from collections.abc import Iterator
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import BatchSampler, Dataset
@@ -14,11 +12,10 @@ from blocks.errors import RunError, law
 from runners.data.augment import coloured, generator, moved
 from runners.data.contract import FromFiles, Split
 from runners.data.loading import Batch, Batched, Batches
+from runners.data.subset import chosen
 from runners.data.unreadable import Replaced, Unreadable
 from runners.distributed import ALONE, World
 from runners.training import Training
-
-_DRAW: Final = 20  # of the subset: any number would do, but it must never change
 
 
 class Augmented(Dataset[Batch]):
@@ -116,14 +113,6 @@ class Shuffled:
         # The count of all is no image's number: no image is augmented by the numbers that the pass is shuffled with.
         order = generator(self._seed, number, self._samples).permutation(len(self._chosen))
         return [self._chosen[place] for place in order.tolist()]
-
-
-def chosen(samples: int, share: float) -> Sequence[int]:
-    """Which images a share of them is: drawn once for all, at least one; a smaller share is part of a larger one."""
-    if share == 1.0:
-        return range(samples)
-    drawn = np.random.default_rng(_DRAW).permutation(samples)
-    return sorted(drawn[: max(1, round(share * samples))].tolist())
 
 
 class Plain(Dataset[Batch]):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -31,6 +32,7 @@ from runners.data.contract import (
     UnreadableError,
     report,
 )
+from runners.data.subset import chosen
 from runners.data.unreadable import Unreadable
 
 _log = logging.getLogger("nas.data")
@@ -43,7 +45,13 @@ _held: dict[_Key, InMemory] = {}
 
 
 def in_memory(
-    data: DataSet, component: Component, place: Mapping[str, str], limit: int, cache: str | None = MEMORY
+    data: DataSet,
+    component: Component,
+    place: Mapping[str, str],
+    limit: int,
+    cache: str | None = MEMORY,
+    *,
+    share: float = 1.0,
 ) -> InMemory:
     """Decode a data set, or return it as it was decoded for an earlier trial, by this or another process.
 
@@ -56,6 +64,7 @@ def in_memory(
         place: where it lies.
         limit: memory for samples; those beyond it are decoded each time. [bytes]
         cache: the folder of such files; None for one in the system's temporary folder, `memory` for no files.
+        share: of the training images that will be asked for: no others are decoded ahead. What holds more will do.
 
     Raises:
         DataError: files are missing or wrong, or more than 1 % cannot be read; several are reported together.
@@ -63,25 +72,29 @@ def in_memory(
     if isinstance(data, InMemory):
         return data
     key = (component, tuple(sorted(place.items())), data.fingerprint(), limit, cache)
-    if key not in _held:
+    if key not in _held or not _held[key].serves(share):
         _held.clear()
-        _held[key] = InMemory(data, key)
+        _held[key] = InMemory(data, key, share)
     return _held[key]
 
 
 class InMemory:
     """A data set whose samples are decoded already, as far as memory was granted."""
 
-    def __init__(self, data: DataSet, key: _Key) -> None:
+    def __init__(self, data: DataSet, key: _Key, share: float = 1.0) -> None:
         began = time.perf_counter()
         component, place, self._fingerprint, limit, cache = key
+        self._share = share
         self.info: DataInfo = data.info
         self._splits: dict[SplitName, Decoded] = {}
         folder, most = _folder(cache), max(_FOLDER, 4 * limit)
         for name in SPLITS:
-            about = [component.plain(), place, self._fingerprint, name, limit]
-            subject = f"Data set {component.name}, split {name},"
-            decoded = Decoded(data.split(name), data.info, subject, limit)
+            about: list[object] = [component.plain(), place, self._fingerprint, name, limit]
+            subject, split = f"Data set {component.name}, split {name},", data.split(name)
+            wanted = chosen(len(split), share if name == "train" else 1.0)
+            if len(wanted) < len(split):
+                about.append(share)
+            decoded = Decoded(split, data.info, subject, limit, wanted)
             decoded.fill(folder, f"{component.name}-{name}", canonical_json(about))
             if folder is not None:
                 files.prune(folder, most)
@@ -94,6 +107,10 @@ class InMemory:
 
     def fingerprint(self) -> str:
         return self._fingerprint
+
+    def serves(self, share: float) -> bool:
+        """Tell whether a trial with this share of the training images finds as many decoded as memory allows."""
+        return share == self._share or (share < self._share and self._splits["train"].whole)
 
     def split(self, name: SplitName) -> Decoded:
         return self._splits[name]
@@ -110,17 +127,19 @@ class InMemory:
 
 
 class Decoded:
-    """A split whose first samples are decoded; the others are when they are asked for, as are those that failed.
+    """A split whose first wanted samples are decoded; others are when they are asked for, as are those that failed.
 
     Args:
         source: what to read from.
         info: what it promises.
         subject: who is speaking in an error.
         limit: of the bytes that are kept. [bytes]
+        wanted: the samples that will be asked for, in their order.
     """
 
-    def __init__(self, source: Split, info: DataInfo, subject: str, limit: int) -> None:
+    def __init__(self, source: Split, info: DataInfo, subject: str, limit: int, wanted: Sequence[int]) -> None:
         self._source, self._info, self._limit = source, info, max(0, limit)
+        self._wanted = wanted
         self.subject = subject
         self._samples: Sequence[Sample | None] = []
         self.bytes = 0
@@ -131,11 +150,18 @@ class Decoded:
         """How many samples are decoded. [count]"""
         return len(self._samples)
 
+    @property
+    def whole(self) -> bool:
+        """Whether all that is wanted is decoded."""
+        return self.kept == len(self._wanted)
+
     def __len__(self) -> int:
         return len(self._source)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        sample = self._samples[index] if index < self.kept else None
+        place = bisect_left(self._wanted, index)
+        here = place < self.kept and self._wanted[place] == index
+        sample = self._samples[place] if here else None
         return self._read(index) if sample is None else sample
 
     def fill(self, folder: Path | None, name: str, about: str) -> None:
@@ -177,19 +203,19 @@ class Decoded:
     def _most(self) -> int:
         """The most samples that can be kept. Where they vary in size, only decoding tells how many are. [count]"""
         if self._info.varies:
-            return len(self._source) if self._limit else 0
+            return len(self._wanted) if self._limit else 0
         height, width = self._info.size
-        return min(len(self._source), self._limit // (height * width * (self._info.image_channels + 1)))
+        return min(len(self._wanted), self._limit // (height * width * (self._info.image_channels + 1)))
 
     def _decoded(self) -> Iterator[Sample | None]:
-        """Decode samples from the first on; None for one that cannot be read: it will be tried again in training."""
+        """Decode what is wanted, in order; None for what cannot be read: it will be tried again in training."""
         problems: list[str] = []
-        unreadable = Unreadable(self.subject, len(self), "left out")
+        unreadable = Unreadable(self.subject, len(self._wanted), "left out")
         used, most = 0, self._most()
         # Pillow and torch let go of the interpreter lock, so threads decode side by side.
         with ThreadPoolExecutor(max(1, torch.get_num_threads())) as threads:
             for start in range(0, most, _AT_ONCE):
-                chunk = range(start, min(most, start + _AT_ONCE))
+                chunk = self._wanted[start : min(most, start + _AT_ONCE)]
                 for index, sample in zip(chunk, threads.map(self._try, chunk), strict=True):
                     if isinstance(sample, UnreadableError):
                         unreadable.collect((index, str(sample)))

@@ -10,7 +10,8 @@ from blocks.architecture import Component
 from blocks.errors import RunError
 from runners.data import dataset
 from runners.data.augment import generator
-from runners.data.batches import Shuffled, chosen, training_batches
+from runners.data.batches import Shuffled, training_batches
+from runners.data.subset import chosen
 from runners.training import Training
 
 ENDLESS = [(20, 4, 7, 3), (20, 6, 23, 4), (5, 8, 9, 9), (3, 7, 5, 2), (10, 10, 4, 4), (1, 3, 4, 2)]

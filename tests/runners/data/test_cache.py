@@ -49,10 +49,10 @@ def folder(tmp_path):
     return tmp_path / "cache"
 
 
-def opened(place, folder, limit=10**9, component=COMPONENT):
+def opened(place, folder, limit=10**9, component=COMPONENT, share=1.0):
     """As another process would: nothing is remembered."""
     data = dataset(component, place)
-    return InMemory(data, (component, tuple(sorted(place.items())), data.fingerprint(), limit, str(folder)))
+    return InMemory(data, (component, tuple(sorted(place.items())), data.fingerprint(), limit, str(folder)), share)
 
 
 def content(data):
@@ -91,6 +91,18 @@ def test_the_next_process_finds_the_same_bits_and_decodes_nothing(place, folder,
         again = opened(place, folder)
     assert same(content(again), expected)
     assert f"decoded 0 samples of folder in 0.0 s and found 9 in {folder}" in caplog.text
+
+
+def test_a_share_of_the_images_has_a_file_of_its_own(place, folder, caplog):
+    whole = opened(place, folder)
+    part = opened(place, folder, share=0.5)
+    assert [part.split("train").kept, whole.split("train").kept] == [3, 6]
+    assert sum(path.name.startswith("folder-train") for path in files(folder)) == 2
+    assert same(content(part), direct(place))
+    damage_the_originals(place)
+    with caplog.at_level(logging.INFO, logger="nas"):
+        opened(place, folder, share=0.5)
+    assert f"decoded 0 samples of folder in 0.0 s and found 6 in {folder}" in caplog.text
 
 
 def test_samples_are_views_of_one_private_mapping(place, folder):

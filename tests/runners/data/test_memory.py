@@ -9,6 +9,7 @@ from blocks.architecture import Component
 from blocks.errors import DataError
 from runners.data import dataset
 from runners.data.memory import in_memory
+from runners.data.subset import chosen
 
 SHAPES = Component.of("shapes", {"size": (32, 32), "train": 6, "val": 3})
 SAMPLE = 32 * 32 * 4  # bytes
@@ -66,6 +67,41 @@ def test_memory_is_bounded_and_the_rest_is_read_each_time(fit):
             for mine, its in zip(kept.split(split)[index], dataset(SHAPES, {}).split(split)[index], strict=True):
                 assert torch.equal(mine, its)
     assert data.reads == fit + 9 - fit
+
+
+def same_as_from_its_source(kept):
+    for index in range(6):
+        for mine, its in zip(kept.split("train")[index], dataset(SHAPES, {}).split("train")[index], strict=True):
+            assert torch.equal(mine, its)
+
+
+def test_of_a_share_of_the_images_no_others_are_decoded_ahead():
+    place, data = {"root": "a share"}, Counting()
+    kept = in_memory(data, SHAPES, place, 10**9, share=0.5)
+    assert data.reads == 3 + 3
+    for index in chosen(6, 0.5):
+        kept.split("train")[index]
+    assert data.reads == 6
+    same_as_from_its_source(kept)
+    assert data.reads == 9
+    # A smaller share is part of it; a larger one is not.
+    assert in_memory(data, SHAPES, place, 10**9, share=0.2) is kept
+    more = Counting()
+    assert in_memory(more, SHAPES, place, 10**9) is not kept
+    assert more.reads == 9
+
+
+def test_memory_goes_to_the_images_that_a_trial_uses():
+    place, limit = {"root": "a share that fits"}, 3 * SAMPLE
+    whole = in_memory(Counting(), SHAPES, place, limit)
+    data = Counting()
+    kept = in_memory(data, SHAPES, place, limit, share=0.5)
+    assert kept is not whole
+    assert data.reads == 3
+    for index in chosen(6, 0.5):
+        kept.split("train")[index]
+    assert data.reads == 3
+    same_as_from_its_source(kept)
 
 
 def test_another_data_set_takes_the_place_of_the_first():
