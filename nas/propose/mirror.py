@@ -1,7 +1,7 @@
 """Copy every told trial into Optuna's own tables, so that `optuna-dashboard URL` shows the study.
 
-Optuna's relational storage computes some 20 ms a trial and waits for the disk: a process of its own does it, and
-neither the search nor its threads ever wait.
+Optuna's relational storage computes some 20 ms a trial and waits for the disk: a process of its own does it. The search
+waits for it only where both write to one SQLite file at the same moment.
 """
 
 from __future__ import annotations
